@@ -1,0 +1,300 @@
+//! The verbs on resources.
+
+use std::sync::Arc;
+
+use axum::{body::Body, response::Response};
+use serde_json::{Value, json};
+
+use super::{Call, body, check_allowed, respond, reviews, route::Target, shape::Viewer, watch};
+use crate::{
+    field::FieldError,
+    kinds::{Kind, Registry},
+    object::{Object as _, ObjectMut as _, text_at},
+    rest::{self, Change, DeleteOptions, ListQuery, Outcome, Write},
+    server::Server,
+    status::{Status, success},
+    store::{Key, Revision},
+};
+
+/// One request on a resource, with its kind found.
+struct Request<'a> {
+    server: &'a Arc<Server>,
+    call: &'a Call,
+    target: &'a Target,
+    kind: Arc<Kind>,
+    /// Empty for cluster-scoped kinds.
+    namespace: &'a str,
+}
+
+pub(crate) async fn answer(
+    server: &Arc<Server>,
+    call: Call,
+    target: Target,
+    verb: &str,
+    body: Body,
+) -> Result<Response, Status> {
+    let registry = server.registry();
+    let kind = registry
+        .find(&target.group, &target.version, &target.plural)
+        .ok_or_else(Status::no_such_path)?;
+    if !call.accept.is_acceptable() {
+        return Err(Status::not_acceptable());
+    }
+    let namespace = if kind.namespaced { target.namespace.as_str() } else { "" };
+    if !kind.namespaced && !target.namespace.is_empty() && target.plural != "namespaces" {
+        return Err(Status::no_such_path());
+    }
+    let request = Request {
+        server,
+        call: &call,
+        target: &target,
+        kind: Arc::clone(kind),
+        namespace,
+    };
+    let offered = if target.subresource.is_empty() {
+        kind.verbs().contains(&verb)
+    } else {
+        let subresources = kind.subresources();
+        let sub = subresources
+            .iter()
+            .find(|sub| sub.name == target.subresource)
+            .ok_or_else(Status::no_such_path)?;
+        sub.verbs.contains(&verb)
+    };
+    if !offered {
+        return Err(Status::method_not_allowed());
+    }
+    let warnings: Vec<String> = kind.deprecation.iter().cloned().collect();
+    let response = match verb {
+        "get" => request.get().await,
+        "list" => request.list().await,
+        "watch" => watch::start(server, &request.viewer(), &call.query, namespace),
+        "create" if kind.traits.review => {
+            let body = body::object(&body::read(body).await?, &call.content_type, &kind.kind)?;
+            reviews::answer(server, &call, kind, body)
+        }
+        "create" if !target.subresource.is_empty() => request.special(body).await,
+        "create" => request.create(body).await,
+        "update" | "patch" => request.change(verb, body).await,
+        "delete" => request.delete(body).await,
+        _ => request.delete_collection(body).await,
+    }?;
+    Ok(respond::warn(response, &warnings))
+}
+
+impl Request<'_> {
+    fn viewer(&self) -> Viewer {
+        Viewer::new(&self.kind, self.call.accept.shape(), &self.call.query, self.call.now)
+    }
+
+    fn write<'a>(&'a self, registry: &'a Registry, options: &str) -> Result<Write<'a>, Status> {
+        let manager = self.call.query.text("fieldManager");
+        if manager.len() > 128 {
+            let error = FieldError::too_long("fieldManager", 128);
+            return Err(Status::invalid_options(options, error));
+        }
+        Ok(Write {
+            kind: &self.kind,
+            registry,
+            services: &self.server.services,
+            user: &self.call.user,
+            root_ca: self.server.root_ca(),
+            namespace: self.namespace,
+            subresource: &self.target.subresource,
+            manager: if manager.is_empty() { &self.call.agent } else { manager },
+            validation: self.call.query.validation(options)?,
+            now: self.call.now,
+        })
+    }
+
+    async fn get(&self) -> Result<Response, Status> {
+        let (object, revision) = {
+            let store = self.server.store();
+            let found = rest::get(&store, &self.kind.resource, self.namespace, &self.target.name);
+            (found, store.revision())
+        };
+        self.server.durable(revision).await?;
+        Ok(respond::body(200, &self.viewer().one(&*object?), &self.call.accept))
+    }
+
+    async fn list(&self) -> Result<Response, Status> {
+        let query = &self.call.query;
+        let limit = query.number("limit")?.unwrap_or_default();
+        let asked = ListQuery {
+            namespace: (!self.namespace.is_empty()).then(|| self.namespace.to_owned()),
+            selector: query.selector(&self.kind)?,
+            limit: usize::try_from(limit).ok(),
+            continue_token: Some(query.text("continue").to_owned()).filter(|token| !token.is_empty()),
+            resource_version: query.text("resourceVersion").to_owned(),
+            version_match: query.text("resourceVersionMatch").to_owned(),
+        };
+        if query.flag("sendInitialEvents") {
+            let error = FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
+            return Err(Status::invalid_options("ListOptions", error));
+        }
+        let (list, revision) = {
+            let store = self.server.store();
+            (rest::list(&store, &self.kind.resource, &asked)?, store.revision())
+        };
+        self.server.durable(revision).await?;
+        Ok(respond::body(200, &self.viewer().list(&list), &self.call.accept))
+    }
+
+    async fn create(&self, body: Body) -> Result<Response, Status> {
+        let object = body::object(&body::read(body).await?, &self.call.content_type, &self.kind.kind)?;
+        let dry_run = self.call.query.dry_run("CreateOptions")?;
+        let (outcome, revision) = self.server.write(dry_run, |txn, registry| {
+            rest::create(txn, &self.write(registry, "CreateOptions")?, object)
+        })?;
+        self.show(outcome, revision, dry_run).await
+    }
+
+    async fn change(&self, verb: &str, body: Body) -> Result<Response, Status> {
+        let bytes = body::read(body).await?;
+        let query = &self.call.query;
+        let options = if verb == "patch" {
+            "PatchOptions"
+        } else {
+            "UpdateOptions"
+        };
+        let change = if verb == "patch" {
+            body::patch(&bytes, &self.call.content_type, query.flag("force"))?
+        } else {
+            Change::Put(body::object(&bytes, &self.call.content_type, &self.kind.kind)?)
+        };
+        match &change {
+            Change::Apply { .. } if query.text("fieldManager").is_empty() => {
+                let error = FieldError::required("fieldManager", "is required for apply patch");
+                return Err(Status::invalid_options(options, error));
+            }
+            Change::Patch(_) if query.flag("force") => {
+                let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
+                return Err(Status::invalid_options(options, error));
+            }
+            _ => {}
+        }
+        let dry_run = query.dry_run(options)?;
+        let (outcome, revision) = self.server.write(dry_run, |txn, registry| {
+            let name = &self.target.name;
+            let before = txn.get(&Key::new(&self.kind.resource, self.namespace, name));
+            let mut outcome = rest::update(txn, &self.write(registry, options)?, name, change)?;
+            if outcome.created {
+                check_allowed(txn, &self.call.user, self.target, "create")?;
+            }
+            if let (true, Some(before)) = (dry_run, before) {
+                Arc::make_mut(&mut outcome.object).set_meta("resourceVersion", before.resource_version());
+            }
+            Ok(outcome)
+        })?;
+        self.show(outcome, revision, dry_run).await
+    }
+
+    async fn delete(&self, body: Body) -> Result<Response, Status> {
+        let (options, dry_run) = self.delete_options(body).await?;
+        let (outcome, revision) = self.server.write(dry_run, |txn, registry| {
+            rest::delete(
+                txn,
+                &self.write(registry, "DeleteOptions")?,
+                &self.target.name,
+                &options,
+            )
+        })?;
+        self.server.durable(revision).await?;
+        if outcome.removed && !self.kind.traits.returns_deleted {
+            let mut details = json!({"name": self.target.name});
+            if !self.kind.group().is_empty() {
+                details["group"] = self.kind.group().into();
+            }
+            details["kind"] = self.target.plural.clone().into();
+            details["uid"] = outcome.object.uid().into();
+            return Ok(respond::body(200, &success(Some(details), None), &self.call.accept));
+        }
+        Ok(respond::body(
+            200,
+            &self.viewer().one(&outcome.object),
+            &self.call.accept,
+        ))
+    }
+
+    async fn delete_collection(&self, body: Body) -> Result<Response, Status> {
+        let (options, dry_run) = self.delete_options(body).await?;
+        let selector = self.call.query.selector(&self.kind)?;
+        let (items, revision) = self.server.write(dry_run, |txn, registry| {
+            rest::delete_collection(txn, &self.write(registry, "DeleteOptions")?, &selector, &options)
+        })?;
+        self.server.durable(revision).await?;
+        let list = rest::List {
+            items,
+            revision,
+            continue_token: None,
+            remaining: None,
+        };
+        Ok(respond::body(200, &self.viewer().list(&list), &self.call.accept))
+    }
+
+    /// Subresources that only take POST.
+    async fn special(&self, body: Body) -> Result<Response, Status> {
+        let bytes = body::read(body).await?;
+        let request = if bytes.is_empty() {
+            json!({})
+        } else {
+            body::object(&bytes, &self.call.content_type, "")?
+        };
+        let (name, query) = (&self.target.name, &self.call.query);
+        let dry_run = query.dry_run("CreateOptions")?;
+        let (answer, revision) = self.server.write(dry_run, |txn, registry| {
+            let write = self.write(registry, "CreateOptions")?;
+            match self.target.subresource.as_str() {
+                "token" => rest::request_token(txn, &write, name, &request, &self.server.tokens),
+                "eviction" => rest::evict_pod(txn, &write, name, &request).map(|_| success(None, Some(201))),
+                _ => rest::bind_pod(txn, &write, name, &request).map(|()| success(None, Some(201))),
+            }
+        })?;
+        self.server.durable(revision).await?;
+        Ok(respond::body(201, &answer, &self.call.accept))
+    }
+
+    async fn show(&self, outcome: Outcome, revision: Revision, dry_run: bool) -> Result<Response, Status> {
+        self.server.durable(revision).await?;
+        let code = if outcome.created { 201 } else { 200 };
+        let response = if dry_run && outcome.created {
+            let mut object = (*outcome.object).clone();
+            if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.shift_remove("resourceVersion");
+            }
+            respond::body(code, &self.viewer().one(&object), &self.call.accept)
+        } else {
+            respond::body(code, &self.viewer().one(&outcome.object), &self.call.accept)
+        };
+        Ok(respond::warn(response, &outcome.warnings))
+    }
+
+    /// Options come in the body, in the query, or both.
+    async fn delete_options(&self, body: Body) -> Result<(DeleteOptions, bool), Status> {
+        let (bytes, query) = (body::read(body).await?, &self.call.query);
+        let options = if bytes.is_empty() {
+            json!({})
+        } else {
+            body::object(&bytes, &self.call.content_type, "DeleteOptions")?
+        };
+        let either = |name: &str| match text_at(&options, &[name]) {
+            "" => Some(query.text(name).to_owned()).filter(|text| !text.is_empty()),
+            text => Some(text.to_owned()),
+        };
+        let precondition =
+            |name: &str| Some(text_at(&options, &["preconditions", name]).to_owned()).filter(|text| !text.is_empty());
+        let in_body = options["dryRun"]
+            .as_array()
+            .is_some_and(|modes| modes.iter().any(|mode| mode == "All"));
+        let dry_run = in_body || query.dry_run("DeleteOptions")?;
+        let parsed = DeleteOptions {
+            uid: precondition("uid"),
+            resource_version: precondition("resourceVersion"),
+            grace_seconds: options["gracePeriodSeconds"]
+                .as_i64()
+                .or(query.number("gracePeriodSeconds")?),
+            propagation: either("propagationPolicy"),
+        };
+        Ok((parsed, dry_run))
+    }
+}

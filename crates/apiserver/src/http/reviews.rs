@@ -1,0 +1,110 @@
+//! Kinds that are questions: who am I, may I, whose token is this.
+
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::{Call, respond};
+use crate::{
+    auth::User,
+    kinds::Kind,
+    object::{self, strings_at, text_at},
+    rbac::{self, Action},
+    server::Server,
+    status::Status,
+    store::Txn,
+};
+
+pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Value) -> Result<Response, Status> {
+    if !review.is_object() {
+        return Err(Status::bad_request("the review must be an object"));
+    }
+    review["kind"] = kind.kind.clone().into();
+    review["apiVersion"] = kind.api_version().into();
+    let store = server.store();
+    let txn = Txn::new(&store);
+    let status = match kind.kind.as_str() {
+        "SelfSubjectReview" => {
+            review["metadata"] = json!({"creationTimestamp": object::time(call.now)});
+            json!({"userInfo": user_info(&call.user)})
+        }
+        "TokenReview" => match server.tokens.user(&txn, text_at(&review, &["spec", "token"]), call.now) {
+            Some(user) => json!({"authenticated": true, "user": user_info(&user)}),
+            None => json!({"user": {}, "error": "invalid bearer token"}),
+        },
+        "SelfSubjectAccessReview" => access(&txn, &call.user, &review),
+        "SubjectAccessReview" => {
+            let text = |field: &str| text_at(&review, &["spec", field]).to_owned();
+            let groups = strings_at(&review, &["spec", "groups"])
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            access(
+                &txn,
+                &User {
+                    name: text("user"),
+                    uid: text("uid"),
+                    groups,
+                },
+                &review,
+            )
+        }
+        _ => rules(&txn, &call.user, text_at(&review, &["spec", "namespace"])),
+    };
+    review["status"] = status;
+    if review.get("metadata").is_none() {
+        review["metadata"] = json!({});
+    }
+    object::order(&mut review, &["kind", "apiVersion", "metadata", "spec", "status"]);
+    Ok(respond::body(201, &review, &call.accept))
+}
+
+fn user_info(user: &User) -> Value {
+    let mut info = json!({"username": user.name});
+    if !user.uid.is_empty() {
+        info["uid"] = user.uid.clone().into();
+    }
+    info["groups"] = json!(user.groups);
+    info
+}
+
+fn access(txn: &Txn<'_>, user: &User, review: &Value) -> Value {
+    let resource = &review["spec"]["resourceAttributes"];
+    let action = if resource.is_object() {
+        let text = |field: &str| text_at(resource, &[field]).to_owned();
+        Action::Resource {
+            verb: text("verb"),
+            group: text("group"),
+            resource: text("resource"),
+            subresource: text("subresource"),
+            namespace: text("namespace"),
+            name: text("name"),
+        }
+    } else {
+        let text = |field: &str| text_at(review, &["spec", "nonResourceAttributes", field]).to_owned();
+        Action::Path {
+            verb: text("verb"),
+            path: text("path"),
+        }
+    };
+    match rbac::allows(txn, user, &action) {
+        Some(reason) if reason.is_empty() => json!({"allowed": true}),
+        Some(reason) => json!({"allowed": true, "reason": reason}),
+        None => json!({"allowed": false}),
+    }
+}
+
+fn rules(txn: &Txn<'_>, user: &User, namespace: &str) -> Value {
+    let all = json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
+    let everywhere = json!({"verbs": ["*"], "nonResourceURLs": ["*"]});
+    let mut rules: Vec<Value> = rbac::grants(txn, user, namespace)
+        .into_iter()
+        .map(|grant| grant.rule)
+        .collect();
+    if user.is_master() {
+        rules.extend([all, everywhere]);
+    }
+    let (paths, resources): (Vec<Value>, Vec<Value>) = rules
+        .into_iter()
+        .partition(|rule| rule.get("nonResourceURLs").is_some());
+    json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
+}

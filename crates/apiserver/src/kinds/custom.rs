@@ -1,0 +1,77 @@
+//! Kinds from CustomResourceDefinitions.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Kind, Origin, Traits, columns, rules};
+use crate::{
+    object::{Object as _, list_at, strings_at, text_at},
+    schema::{
+        Schema,
+        compile::{CompileError, Compiler, as_object},
+    },
+    store::Resource,
+};
+
+/// The served versions of a definition.
+pub(crate) fn kinds(crd: &Value, metadata: &Arc<Schema>) -> Result<Vec<Kind>, CompileError> {
+    let versions = list_at(crd, &["spec", "versions"]).iter().enumerate();
+    let served = versions.filter(|(_, version)| version["served"] == true);
+    served.map(|(n, version)| kind(crd, version, n, metadata)).collect()
+}
+
+fn kind(crd: &Value, version: &Value, n: usize, metadata: &Arc<Schema>) -> Result<Kind, CompileError> {
+    let name = |field: &str| text_at(crd, &["spec", "names", field]).to_owned();
+    let names = |field: &str| {
+        strings_at(crd, &["spec", "names", field])
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    };
+    let (group, kind) = (text_at(crd, &["spec", "group"]), name("kind"));
+    let version_name = text_at(version, &["name"]);
+    let deprecation = (version["deprecated"] == true).then(|| match text_at(version, &["deprecationWarning"]) {
+        "" => format!("{group}/{version_name} {kind} is deprecated"),
+        written => written.to_owned(),
+    });
+    Ok(Kind {
+        resource: Resource::new(group, &name("plural")),
+        version: version_name.to_owned(),
+        list_kind: name("listKind"),
+        singular: name("singular"),
+        short_names: names("shortNames"),
+        categories: names("categories"),
+        namespaced: text_at(crd, &["spec", "scope"]) == "Namespaced",
+        schema: Arc::new(schema(version, n, metadata)?),
+        columns: columns::custom(version),
+        selectable: list_at(version, &["selectableFields"])
+            .iter()
+            .map(|field| text_at(field, &["jsonPath"]).trim_start_matches('.').to_owned())
+            .collect(),
+        traits: Traits {
+            status: version.get("subresources").and_then(|all| all.get("status")).is_some(),
+            generation: true,
+            needs_version: true,
+            ..Traits::default()
+        },
+        rules: &rules::Plain,
+        deprecation,
+        origin: Origin::Custom {
+            crd: crd.name().to_owned(),
+        },
+        kind,
+    })
+}
+
+/// The schema of one version, with the fields that every object has.
+pub(crate) fn schema(version: &Value, n: usize, metadata: &Arc<Schema>) -> Result<Schema, CompileError> {
+    let path = format!("spec.versions[{n}].schema.openAPIV3Schema");
+    let source = version
+        .get("schema")
+        .and_then(|schema| schema.get("openAPIV3Schema"))
+        .cloned()
+        .unwrap_or_default();
+    let schema = Compiler::structural().compile(&source, &path)?;
+    Ok(as_object(schema, metadata))
+}

@@ -1,0 +1,205 @@
+//! The kinds that are served: built-in ones from a table, custom ones from CustomResourceDefinitions.
+//!
+//! A [`Kind`] is one version of a resource with everything that the generic code needs to know about it. What the schema
+//! cannot say stands in [`rules`], one file a kind.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{schema::Schema, store::Resource};
+
+pub(crate) mod builtin;
+pub(crate) mod columns;
+pub(crate) mod custom;
+pub(crate) mod names;
+pub(crate) mod rules;
+
+use columns::Column;
+use rules::Rules;
+
+/// One served version of a resource.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub resource: Resource,
+    pub version: String,
+    pub kind: String,
+    pub list_kind: String,
+    pub singular: String,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+    pub namespaced: bool,
+    pub schema: Arc<Schema>,
+    pub columns: Vec<Column>,
+    /// Fields that field selectors may name, beside name and namespace.
+    pub selectable: Vec<String>,
+    pub traits: Traits,
+    pub rules: &'static dyn Rules,
+    /// What clients of this version are warned of.
+    pub deprecation: Option<String>,
+    pub origin: Origin,
+}
+
+/// Where a kind comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Compiled in; the name of its definition in OpenAPI.
+    Builtin { definition: &'static str },
+    /// The name of the CustomResourceDefinition.
+    Custom { crd: String },
+}
+
+/// How the generic code treats a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// Has a `status` subresource.
+    pub status: bool,
+    /// `metadata.generation` counts changes of everything but metadata and status.
+    pub generation: bool,
+    /// PUT needs a resourceVersion.
+    pub needs_version: bool,
+    /// PUT of a missing object creates it.
+    pub create_on_update: bool,
+    /// DELETE answers with the object.
+    pub returns_deleted: bool,
+    /// No `deletecollection`.
+    pub no_delete_collection: bool,
+    /// Only `create`, and nothing is stored.
+    pub review: bool,
+}
+
+impl Kind {
+    pub(crate) fn group(&self) -> &str {
+        &self.resource.group
+    }
+
+    pub(crate) fn api_version(&self) -> String {
+        if self.group().is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group(), self.version)
+        }
+    }
+
+    pub(crate) fn is_custom(&self) -> bool {
+        matches!(self.origin, Origin::Custom { .. })
+    }
+
+    /// The verbs on the resource itself, as discovery lists them.
+    pub(crate) fn verbs(&self) -> &'static [&'static str] {
+        match self.traits {
+            Traits { review: true, .. } => &["create"],
+            Traits {
+                no_delete_collection: true,
+                ..
+            } => &["create", "delete", "get", "list", "patch", "update", "watch"],
+            _ => &[
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ],
+        }
+    }
+
+    /// (name, kind of the body, group and version of that kind, verbs) of each subresource.
+    pub(crate) fn subresources(&self) -> Vec<Subresource> {
+        let mut all = Vec::new();
+        let mut add = |name, group: &str, version: &str, kind: &str, verbs| {
+            let (group, version, kind) = (group.to_owned(), version.to_owned(), kind.to_owned());
+            all.push(Subresource {
+                name,
+                group,
+                version,
+                kind,
+                verbs,
+            });
+        };
+        match (self.group(), &*self.resource.plural) {
+            ("", "pods") => {
+                add("binding", "", "v1", "Binding", &["create"][..]);
+                add("eviction", "policy", "v1", "Eviction", &["create"]);
+            }
+            ("", "serviceaccounts") => add("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"]),
+            _ => {}
+        }
+        if self.traits.status {
+            add(
+                "status",
+                self.group(),
+                &self.version,
+                &self.kind,
+                &["get", "patch", "update"],
+            );
+        }
+        all
+    }
+}
+
+/// A subresource, as discovery describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subresource {
+    pub name: &'static str,
+    pub group: String,
+    pub version: String,
+    pub kind: String,
+    pub verbs: &'static [&'static str],
+}
+
+/// All served kinds by group, version and plural.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Registry {
+    kinds: BTreeMap<(String, String, String), Arc<Kind>>,
+}
+
+impl Registry {
+    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.kinds
+            .get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+    }
+
+    /// Any version of a resource.
+    pub(crate) fn of_resource(&self, resource: &Resource) -> Option<&Arc<Kind>> {
+        self.kinds.values().find(|kind| kind.resource == *resource)
+    }
+
+    pub(crate) fn insert(&mut self, kind: Kind) {
+        let id = (
+            kind.group().to_owned(),
+            kind.version.clone(),
+            kind.resource.plural.to_string(),
+        );
+        self.kinds.insert(id, Arc::new(kind));
+    }
+
+    /// Replaces whatever one CustomResourceDefinition contributed.
+    pub(crate) fn replace_custom(&mut self, crd: &str, kinds: Vec<Kind>) {
+        self.kinds
+            .retain(|_, kind| !matches!(&kind.origin, Origin::Custom { crd: theirs } if theirs == crd));
+        kinds.into_iter().for_each(|kind| self.insert(kind));
+    }
+
+    /// The groups with their versions, the preferred version first. The core group is the empty name.
+    pub(crate) fn groups(&self) -> Vec<(String, Vec<String>)> {
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for kind in self.kinds.values() {
+            let versions = groups.entry(kind.group().to_owned()).or_default();
+            if !versions.contains(&kind.version) {
+                versions.push(kind.version.clone());
+            }
+        }
+        for versions in groups.values_mut() {
+            versions.sort_by_cached_key(|version| std::cmp::Reverse(names::version_priority(version)));
+        }
+        groups.into_iter().collect()
+    }
+
+    /// The kinds of one group and version.
+    pub(crate) fn of_version<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Kind>> {
+        self.kinds
+            .values()
+            .filter(move |kind| kind.group() == group && kind.version == version)
+    }
+}

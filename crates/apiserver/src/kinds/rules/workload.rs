@@ -1,0 +1,101 @@
+//! Deployment, ReplicaSet and DaemonSet.
+
+use serde_json::{Value, json};
+
+use super::{Rules, immutable, pod};
+use crate::{
+    field::FieldError,
+    object::{child_mut, set_default},
+    selector::LabelSelector,
+};
+
+#[derive(Debug)]
+pub(crate) struct Deployments;
+
+impl Rules for Deployments {
+    fn default(&self, object: &mut Value) {
+        template(object);
+        let spec = child_mut(object, "spec");
+        set_default(spec, "replicas", 1);
+        set_default(spec, "revisionHistoryLimit", 10);
+        set_default(spec, "progressDeadlineSeconds", 600);
+        let strategy = spec.entry("strategy").or_insert_with(|| json!({}));
+        rolling(strategy, json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
+    }
+
+    fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        checked(object, old)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct DaemonSets;
+
+impl Rules for DaemonSets {
+    fn default(&self, object: &mut Value) {
+        template(object);
+        let spec = child_mut(object, "spec");
+        set_default(spec, "revisionHistoryLimit", 10);
+        let strategy = spec.entry("updateStrategy").or_insert_with(|| json!({}));
+        rolling(strategy, json!({"maxUnavailable": 1, "maxSurge": 0}));
+    }
+
+    fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        checked(object, old)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ReplicaSets;
+
+impl Rules for ReplicaSets {
+    fn default(&self, object: &mut Value) {
+        template(object);
+        set_default(child_mut(object, "spec"), "replicas", 1);
+    }
+
+    fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        checked(object, old)
+    }
+}
+
+fn template(object: &mut Value) {
+    child_mut(object, "spec");
+    let template = child_mut(&mut object["spec"], "template");
+    let spec = template.entry("spec").or_insert_with(|| json!({}));
+    pod::default_spec(spec);
+}
+
+fn rolling(strategy: &mut Value, parameters: Value) {
+    let Some(strategy) = strategy.as_object_mut() else {
+        return;
+    };
+    set_default(strategy, "type", "RollingUpdate");
+    if strategy["type"] != "RollingUpdate" {
+        return;
+    }
+    let rolling = strategy.entry("rollingUpdate").or_insert_with(|| json!({}));
+    if let (Some(rolling), Value::Object(parameters)) = (rolling.as_object_mut(), parameters) {
+        for (name, value) in parameters {
+            set_default(rolling, &name, value);
+        }
+    }
+}
+
+fn checked(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let selector = &object["spec"]["selector"];
+    let labels = &object["spec"]["template"]["metadata"]["labels"];
+    if !selector.is_null() && !LabelSelector::from_object(selector).matches(labels.as_object()) {
+        let detail = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid(
+            "spec.template.metadata.labels",
+            labels.clone(),
+            detail,
+        ));
+    }
+    if let Some(old) = old {
+        errors.extend(immutable(old, object, &["spec", "selector"]));
+    }
+    errors
+}

@@ -1,0 +1,209 @@
+//! Checks that every written object passes, whatever its kind.
+
+use serde_json::Value;
+
+use super::{FieldValidation, Write};
+use crate::{
+    field::{FieldError, FieldReason},
+    kinds::names,
+    object::{METADATA_ORDER, Object as _, ObjectMut as _, list_at, order, text_at},
+    schema::{
+        normalise::normalise,
+        validate::{Mode, validate},
+    },
+    status::Status,
+};
+
+/// Checks apiVersion and kind against the endpoint; built-in kinds may leave them out.
+pub(crate) fn check_type(write: &Write<'_>, object: &mut Value) -> Result<(), Status> {
+    let kind = write.kind;
+    if !object.is_object() {
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: not an \
+             object",
+            kind.kind
+        )));
+    }
+    let (have_version, have_kind) = (
+        text_at(object, &["apiVersion"]).to_owned(),
+        text_at(object, &["kind"]).to_owned(),
+    );
+    let expected = kind.api_version();
+    if kind.is_custom() {
+        if have_kind.is_empty() {
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{object}'",
+                kind.kind
+            )));
+        }
+        if have_version != expected {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({have_version}) does not match the expected API version ({expected})"
+            )));
+        }
+        if have_kind != kind.kind {
+            return Err(Status::bad_request(format!(
+                "the kind in the data ({have_kind}) does not match the expected kind ({})",
+                kind.kind
+            )));
+        }
+    } else if (!have_kind.is_empty() && have_kind != kind.kind)
+        || (!have_version.is_empty() && have_version != expected)
+    {
+        let shown = if have_kind.is_empty() { &kind.kind } else { &have_kind };
+        return Err(Status::bad_request(format!(
+            "{shown} in version \"{}\" cannot be handled as a {}: no kind \"{shown}\" is registered for version \
+             \"{have_version}\" in scheme",
+            kind.version, kind.kind
+        )));
+    }
+    object["kind"] = kind.kind.clone().into();
+    object["apiVersion"] = expected.into();
+    Ok(())
+}
+
+/// The namespace in the body must be that of the path.
+pub(crate) fn check_namespace(write: &Write<'_>, object: &mut Value) -> Result<(), Status> {
+    let own = object.namespace().to_owned();
+    if !own.is_empty() && own != write.namespace {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(message));
+    }
+    if write.namespace.is_empty() {
+        object.drop_meta("namespace");
+    } else {
+        object.set_meta("namespace", write.namespace);
+    }
+    Ok(())
+}
+
+/// Prunes and defaults by schema and rules, and returns warnings about unknown fields.
+pub(crate) fn conform(write: &Write<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
+    let unknown = normalise(object, &write.kind.schema);
+    let described: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
+    if write.validation == FieldValidation::Strict && !described.is_empty() {
+        return Err(Status::bad_request(format!(
+            "{0} in version \"{1}\" cannot be handled as a {0}: strict decoding error: {2}",
+            write.kind.kind,
+            write.kind.version,
+            described.join(", ")
+        )));
+    }
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let empty = |value: &Value| match value {
+            Value::Object(map) => map.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
+        if object.meta(field).is_some_and(empty) {
+            object.drop_meta(field);
+        }
+    }
+    if !write.kind.is_custom() {
+        check_types(write, object)?;
+    }
+    write.kind.rules.default(object);
+    Ok(if write.validation == FieldValidation::Ignore {
+        Vec::new()
+    } else {
+        described
+    })
+}
+
+/// A built-in object with a value of a wrong type cannot even be decoded: 400, and rules may rely on types afterwards.
+fn check_types(write: &Write<'_>, object: &Value) -> Result<(), Status> {
+    let kind = &write.kind.kind;
+    let errors = validate(object, &write.kind.schema, Mode::Generated);
+    match errors.iter().find(|error| error.reason == FieldReason::TypeInvalid) {
+        Some(error) => Err(Status::bad_request(format!(
+            "{kind} in version \"{}\" cannot be handled as a {kind}: json: cannot unmarshal into field {}",
+            write.kind.version, error
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Everything that is wrong with a complete object.
+pub(crate) fn check_object(write: &Write<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    errors.extend(write.kind.rules.names().check("metadata.name", object.name()));
+    errors.extend(check_metadata(object));
+    let mode = if write.kind.is_custom() {
+        Mode::Written
+    } else {
+        Mode::Generated
+    };
+    errors.extend(validate(object, &write.kind.schema, mode));
+    errors.extend(write.kind.rules.validate(object, old));
+    let mut unique: Vec<FieldError> = Vec::new();
+    for error in errors {
+        if !unique
+            .iter()
+            .any(|known| known.field == error.field && known.reason == error.reason)
+        {
+            unique.push(error);
+        }
+    }
+    if unique.is_empty() {
+        Ok(())
+    } else {
+        Err(write.invalid(object.name(), &unique))
+    }
+}
+
+fn check_metadata(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let empty = serde_json::Map::new();
+    let map = |field: &str| object.meta(field).and_then(Value::as_object).unwrap_or(&empty);
+    for (key, value) in map("labels") {
+        if !names::is_qualified(key) {
+            errors.push(FieldError::invalid(
+                "metadata.labels",
+                key.as_str(),
+                "not a valid label key",
+            ));
+        }
+        if !value.as_str().is_some_and(names::is_label_text) {
+            errors.push(FieldError::invalid(
+                "metadata.labels",
+                value.clone(),
+                "not a valid label value",
+            ));
+        }
+    }
+    for key in map("annotations").keys() {
+        if !names::is_qualified(&key.to_lowercase()) {
+            errors.push(FieldError::invalid(
+                "metadata.annotations",
+                key.as_str(),
+                "not a valid annotation key",
+            ));
+        }
+    }
+    for finalizer in object.finalizers() {
+        if !names::is_qualified(finalizer) {
+            errors.push(FieldError::invalid(
+                "metadata.finalizers",
+                finalizer,
+                "not a valid finalizer name",
+            ));
+        }
+    }
+    for (n, owner) in list_at(object, &["metadata", "ownerReferences"]).iter().enumerate() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if text_at(owner, &[field]).is_empty() {
+                let at = format!("metadata.ownerReferences[{n}].{field}");
+                errors.push(FieldError::required(at, "must not be empty"));
+            }
+        }
+    }
+    errors
+}
+
+/// Puts fields into the order in which the API writes them.
+pub(crate) fn arrange(object: &mut Value) {
+    order(object, &["kind", "apiVersion", "metadata"]);
+    if let Some(metadata) = object.get_mut("metadata") {
+        order(metadata, &METADATA_ORDER);
+    }
+}

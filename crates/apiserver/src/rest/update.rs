@@ -1,0 +1,369 @@
+//! Everything that turns an existing object into another: PUT, the patches, and apply, on the object or on its status.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    FieldValidation, Outcome, Write,
+    checks::{arrange, check_namespace, check_object, check_type, conform},
+    create::{self, create},
+};
+use crate::{
+    apply::{ApplyRequest, Manager, Managers, Operation},
+    field::FieldError,
+    kinds::rules::Context,
+    object::{Object as _, ObjectMut as _, text_at, without},
+    patch::Patch,
+    rbac,
+    schema::normalise::normalise,
+    status::Status,
+    store::Txn,
+};
+
+/// The new state that is asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Put(Value),
+    Patch(Patch),
+    Apply { config: Value, force: bool },
+}
+
+/// Changes the object called `name`.
+pub(crate) fn update(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, change: Change) -> Result<Outcome, Status> {
+    let traits = write.kind.traits;
+    let live = txn.get(&write.key(name));
+    match (live, change) {
+        (Some(live), Change::Put(body)) => put(txn, write, &live, body),
+        (Some(live), Change::Patch(patch)) => {
+            let mut patched = patch.apply(&served(write, &live), &write.kind.schema)?;
+            check_name(name, &mut patched)?;
+            plain(txn, write, &live, patched)
+        }
+        (Some(live), Change::Apply { config, force }) => apply(txn, write, &live, config, force),
+        (None, Change::Put(mut body)) if traits.create_on_update && write.subresource.is_empty() => {
+            check_name(name, &mut body)?;
+            create(txn, write, body)
+        }
+        (None, Change::Apply { config, .. }) if write.subresource.is_empty() => apply_new(txn, write, name, config),
+        (None, _) => Err(Status::not_found(&write.kind.resource, name)),
+    }
+}
+
+fn put(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut body: Value) -> Result<Outcome, Status> {
+    check_type(write, &mut body)?;
+    check_name(live.name(), &mut body)?;
+    check_namespace(write, &mut body)?;
+    if write.kind.traits.needs_version && body.resource_version().is_empty() {
+        let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+        return Err(Status::invalid(
+            write.kind.group(),
+            &write.kind.resource.plural,
+            live.name(),
+            &[error],
+        ));
+    }
+    plain(txn, write, live, body)
+}
+
+/// A write that owns what it changes.
+fn plain(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut new: Value) -> Result<Outcome, Status> {
+    check_type(write, &mut new)?;
+    check_namespace(write, &mut new)?;
+    check_identity(write, live, &new)?;
+    let cleared = new
+        .meta("managedFields")
+        .and_then(Value::as_array)
+        .is_some_and(|entries| {
+            entries
+                .iter()
+                .all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty))
+        });
+    let warnings = conform(write, &mut new)?;
+    keep(write, live, &mut new);
+    let mut managers = if cleared {
+        Managers::default()
+    } else {
+        Managers::read(live)
+    };
+    if !cleared {
+        let who = create::manager(write);
+        managers.update(live, &new, &write.kind.schema, &who, &write.time());
+    }
+    let outcome = finish(txn, write, live, new, managers)?;
+    Ok(Outcome { warnings, ..outcome })
+}
+
+fn apply(
+    txn: &mut Txn<'_>,
+    write: &Write<'_>,
+    live: &Arc<Value>,
+    config: Value,
+    force: bool,
+) -> Result<Outcome, Status> {
+    let mut config = configuration(write, live.name(), config)?;
+    check_identity(write, live, &config)?;
+    let is_status = write.subresource == "status";
+    if let Some(map) = config.as_object_mut() {
+        map.retain(|field, _| {
+            let status = field == "status";
+            ["apiVersion", "kind"].contains(&field.as_str())
+                || if is_status {
+                    status
+                } else {
+                    !(status && write.kind.traits.status)
+                }
+        });
+    }
+    let who = applier(write);
+    let now = write.time();
+    let request = ApplyRequest {
+        who: &who,
+        force,
+        now: &now,
+    };
+    let mut managers = Managers::read(live);
+    let mut new = managers.apply(live, &config, &write.kind.schema, &request)?;
+    conform(
+        &Write {
+            validation: FieldValidation::Ignore,
+            ..*write
+        },
+        &mut new,
+    )?;
+    keep(write, live, &mut new);
+    if without_managers(&new) != without_managers(live) {
+        managers.touch(&who, &now);
+    }
+    finish(txn, write, live, new, managers)
+}
+
+fn apply_new(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, config: Value) -> Result<Outcome, Status> {
+    let mut config = configuration(write, name, config)?;
+    if !config.uid().is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {}, and no existing object was found",
+            config.uid()
+        );
+        return Err(Status::conflict(&write.kind.resource, name, &why));
+    }
+    if !config.resource_version().is_empty() {
+        return Err(Status::modified(&write.kind.resource, name));
+    }
+    if write.kind.traits.status {
+        config.as_object_mut().map(|map| map.shift_remove("status"));
+    }
+    for field in create::SERVER_SET {
+        config.drop_meta(field);
+    }
+    let (who, now) = (applier(write), write.time());
+    let request = ApplyRequest {
+        who: &who,
+        force: true,
+        now: &now,
+    };
+    let mut managers = Managers::default();
+    managers.apply(&create::empty(write), &config, &write.kind.schema, &request)?;
+    conform(
+        &Write {
+            validation: FieldValidation::Ignore,
+            ..*write
+        },
+        &mut config,
+    )?;
+    create::insert(txn, write, config, managers)
+}
+
+/// Checks an applied configuration. It may only state fields that the kind has.
+fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Value, Status> {
+    if text_at(&config, &["apiVersion"]).is_empty() || text_at(&config, &["kind"]).is_empty() {
+        let (version, kind) = (text_at(&config, &["apiVersion"]), text_at(&config, &["kind"]));
+        let group_version = if version.is_empty() { "/" } else { version };
+        return Err(Status::bad_request(format!(
+            "invalid object type: {group_version}, Kind={kind}"
+        )));
+    }
+    check_type(write, &mut config)?;
+    check_name(name, &mut config)?;
+    check_namespace(write, &mut config)?;
+    if config.meta("managedFields").is_some() {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    if let Some(field) = normalise(&mut config.clone(), &write.kind.schema).first() {
+        let (group, version, kind) = (write.kind.group(), &write.kind.version, &write.kind.kind);
+        return Err(Status::internal(format!(
+            "failed to create typed patch object ({}/{name}; {}, Kind={kind}): .{field}: field not declared in schema",
+            write.namespace,
+            if group.is_empty() {
+                format!("/{version}")
+            } else {
+                format!("{group}/{version}")
+            },
+        )));
+    }
+    Ok(config)
+}
+
+fn applier(write: &Write<'_>) -> Manager {
+    Manager {
+        operation: Operation::Apply,
+        ..create::manager(write)
+    }
+}
+
+/// Rules, generation, validation; then the object is staged, left alone, or removed.
+fn finish(
+    txn: &mut Txn<'_>,
+    write: &Write<'_>,
+    live: &Arc<Value>,
+    mut new: Value,
+    managers: Managers,
+) -> Result<Outcome, Status> {
+    let kind = write.kind;
+    if write.subresource.is_empty() {
+        let now = write.time();
+        kind.rules.update(
+            live,
+            &mut new,
+            &Context {
+                txn,
+                services: write.services,
+                now: &now,
+            },
+        )?;
+        let bookkeeping: &[&str] = if kind.traits.status {
+            &["metadata", "status", "apiVersion"]
+        } else {
+            &["metadata", "apiVersion"]
+        };
+        if kind.traits.generation && without(live, bookkeeping) != without(&new, bookkeeping) {
+            let generation = live.meta("generation").and_then(Value::as_i64).unwrap_or(1);
+            new.set_meta("generation", generation + 1);
+        }
+    }
+    managers.write(&mut new);
+    check_object(write, &new, Some(live))?;
+    if write.subresource.is_empty() {
+        rbac::check_escalation(txn, write.user, &kind.resource, &new)?;
+    }
+    arrange(&mut new);
+    let key = write.key(live.name());
+    let held = new
+        .meta("deletionGracePeriodSeconds")
+        .and_then(Value::as_i64)
+        .unwrap_or_default()
+        > 0;
+    let is_namespace = kind.kind == "Namespace" && !kind.is_custom();
+    if new.is_terminating() && new.finalizers().is_empty() && !held && !is_namespace {
+        let last = txn.delete(key, new);
+        return Ok(Outcome {
+            removed: true,
+            ..Outcome::of(last)
+        });
+    }
+    if same_but_times(live, &new) {
+        return Ok(Outcome::of(Arc::clone(live)));
+    }
+    Ok(Outcome::of(txn.put(key, new)))
+}
+
+/// The live object in the version of the request.
+fn served(write: &Write<'_>, live: &Value) -> Value {
+    let mut object = live.clone();
+    object["apiVersion"] = write.kind.api_version().into();
+    object
+}
+
+/// The name in a body must be that in the path.
+fn check_name(name: &str, object: &mut Value) -> Result<(), Status> {
+    match object.name() {
+        "" => {
+            object.set_meta("name", name);
+            Ok(())
+        }
+        same if same == name => Ok(()),
+        other => Err(Status::bad_request(format!(
+            "the name of the object ({other}) does not match the name on the URL ({name})"
+        ))),
+    }
+}
+
+/// uid and resourceVersion in a body are preconditions.
+fn check_identity(write: &Write<'_>, live: &Value, body: &Value) -> Result<(), Status> {
+    let (resource, name) = (&write.kind.resource, live.name());
+    if !body.uid().is_empty() && body.uid() != live.uid() {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{}/{name}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            resource.plural,
+            write.namespace,
+            body.uid(),
+            live.uid()
+        );
+        return Err(Status::conflict(resource, name, &why));
+    }
+    match body.resource_version() {
+        "" | "0" => Ok(()),
+        version if version == live.resource_version() => Ok(()),
+        _ => Err(Status::modified(resource, name)),
+    }
+}
+
+/// Brings back what the request's endpoint cannot change.
+fn keep(write: &Write<'_>, live: &Value, new: &mut Value) {
+    if write.subresource == "status" {
+        let status = new.get("status").cloned();
+        *new = served(write, live);
+        match status {
+            Some(status) => new["status"] = status,
+            None => {
+                new.as_object_mut().map(|map| map.shift_remove("status"));
+            }
+        }
+        return;
+    }
+    if write.kind.traits.status {
+        match live.get("status") {
+            Some(status) => new["status"] = status.clone(),
+            None => {
+                new.as_object_mut().map(|map| map.shift_remove("status"));
+            }
+        }
+    }
+    for field in create::SERVER_SET {
+        match live.meta(field) {
+            Some(value) => new.set_meta(field, value.clone()),
+            None => {
+                new.drop_meta(field);
+            }
+        }
+    }
+    for field in ["generateName", "namespace"] {
+        if let Some(value) = live.meta(field) {
+            new.set_meta(field, value.clone());
+        }
+    }
+}
+
+fn without_managers(object: &Value) -> Value {
+    let mut object = object.clone();
+    object.drop_meta("managedFields");
+    object
+}
+
+/// Whether a write changes nothing but times in managedFields.
+fn same_but_times(live: &Value, new: &Value) -> bool {
+    let timeless = |object: &Value| {
+        let mut object = object.clone();
+        object.drop_meta("resourceVersion");
+        let entries = object
+            .metadata_mut()
+            .get_mut("managedFields")
+            .and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
+            entry.shift_remove("time");
+        }
+        object
+    };
+    timeless(live) == timeless(new)
+}

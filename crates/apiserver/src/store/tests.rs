@@ -1,0 +1,155 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::object::Object as _;
+
+fn pods() -> Resource {
+    Resource::new("", "pods")
+}
+
+fn put(store: &mut Store, namespace: &str, name: &str, value: u32) -> Revision {
+    let mut txn = Txn::new(store);
+    txn.put(
+        Key::new(&pods(), namespace, name),
+        json!({"metadata": {"name": name}, "v": value}),
+    );
+    let changes = txn.into_changes();
+    store.commit(&changes);
+    store.revision()
+}
+
+fn delete(store: &mut Store, namespace: &str, name: &str) {
+    let key = Key::new(&pods(), namespace, name);
+    let Some(last) = store.get(&key).map(|object| (**object).clone()) else {
+        return;
+    };
+    let mut txn = Txn::new(store);
+    txn.delete(key, last);
+    let changes = txn.into_changes();
+    store.commit(&changes);
+}
+
+#[test]
+fn a_transaction_sees_its_own_changes_and_others_do_not() {
+    let mut store = Store::default();
+    put(&mut store, "a", "x", 1);
+    let mut txn = Txn::new(&store);
+    let y = Key::new(&pods(), "a", "y");
+    txn.put(y.clone(), json!({"metadata": {"name": "y"}}));
+    txn.delete(Key::new(&pods(), "a", "x"), json!({"metadata": {"name": "x"}}));
+    assert!(txn.get(&y).is_some());
+    assert_eq!(txn.list(&pods(), Some("a")).len(), 1);
+    assert!(store.get(&y).is_none());
+}
+
+#[test]
+fn every_change_has_its_own_revision_as_resource_version() {
+    let mut store = Store::default();
+    let mut txn = Txn::new(&store);
+    let first = txn.put(Key::new(&pods(), "a", "x"), json!({"metadata": {}}));
+    let second = txn.put(Key::new(&pods(), "a", "y"), json!({"metadata": {}}));
+    assert_eq!((first.resource_version(), second.resource_version()), ("1", "2"));
+    let changes = txn.into_changes();
+    store.commit(&changes);
+    assert_eq!(store.revision(), Revision(2));
+}
+
+#[test]
+fn a_history_that_was_cut_says_expired() {
+    let mut store = Store::default();
+    for round in 0..HISTORY + 2 {
+        put(&mut store, "a", "x", u32::try_from(round).unwrap());
+    }
+    let now = store.revision();
+    assert_eq!(
+        store.events_after(&pods(), Revision(1), now).err(),
+        Some(Expired { oldest: Revision(2) })
+    );
+    assert_eq!(store.events_after(&pods(), Revision(2), now).unwrap().count(), HISTORY);
+    let other = Resource::new("", "nodes");
+    assert_eq!(
+        store.events_after(&other, Revision(0), now).unwrap().count(),
+        0,
+        "each resource has its own history"
+    );
+}
+
+#[test]
+fn a_loaded_store_expires_what_lies_before_the_snapshot() {
+    let mut store = Store::default();
+    store.load(
+        Key::new(&pods(), "a", "x"),
+        json!({"metadata": {"resourceVersion": "7"}}),
+    );
+    store.loaded(Revision(9));
+    assert!(store.events_after(&pods(), Revision(8), Revision(9)).is_err());
+    assert_eq!(
+        store.events_after(&pods(), Revision(9), Revision(9)).unwrap().count(),
+        0
+    );
+    assert_eq!(put(&mut store, "a", "y", 0), Revision(10));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, u8, u32),
+    Delete(u8, u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0u8..3, 0u8..4, any::<u32>()).prop_map(|(ns, name, value)| Step::Put(ns, name, value)),
+        1 => (0u8..3, 0u8..4).prop_map(|(ns, name)| Step::Delete(ns, name)),
+    ]
+}
+
+type Model = BTreeMap<(String, String), u32>;
+
+fn content<'a>(objects: impl Iterator<Item = (&'a Place, &'a Arc<Value>)>) -> Model {
+    let value = |object: &Arc<Value>| u32::try_from(object["v"].as_u64().unwrap()).unwrap();
+    objects
+        .map(|(place, object)| ((place.namespace.clone(), place.name.clone()), value(object)))
+        .collect()
+}
+
+proptest! {
+    /// Whatever the writes: any older list is what a model held then, and replaying the events from any
+    /// revision over that list gives today's list.
+    #[test]
+    fn history_connects_every_past_with_today(steps in prop::collection::vec(step(), 0..60)) {
+        let mut store = Store::default();
+        let mut model = Model::new();
+        let mut past = vec![(Revision(0), model.clone())];
+        for step in steps {
+            match step {
+                Step::Put(ns, name, value) => {
+                    put(&mut store, &ns.to_string(), &name.to_string(), value);
+                    model.insert((ns.to_string(), name.to_string()), value);
+                }
+                Step::Delete(ns, name) => {
+                    delete(&mut store, &ns.to_string(), &name.to_string());
+                    model.remove(&(ns.to_string(), name.to_string()));
+                }
+            }
+            past.push((store.revision(), model.clone()));
+        }
+        prop_assert_eq!(content(store.list(&pods(), None)), model.clone());
+        for (revision, then) in past {
+            let mut listed = store.list_at(&pods(), None, revision).unwrap();
+            prop_assert_eq!(content(listed.iter()), then);
+            let mut last = revision;
+            for event in store.events_after(&pods(), revision, store.revision()).unwrap() {
+                prop_assert!(event.revision > last);
+                last = event.revision;
+                match event.kind {
+                    EventKind::Deleted => listed.remove(&event.place),
+                    _ => listed.insert(event.place.clone(), Arc::clone(&event.object)),
+                };
+            }
+            prop_assert_eq!(content(listed.iter()), model.clone());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The server as its clients see it: through `kube`, in process.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
+mod access;
+mod apply;
+mod crud;
+mod custom;
+mod durable;
+mod fixture;
+mod services;
+mod watches;

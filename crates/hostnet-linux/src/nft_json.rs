@@ -1,0 +1,164 @@
+//! What `nft -j list table` says, as the shape that [`hostnet`] compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use hostnet::{ChainHook, NftShape};
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::NftError;
+
+/// A table as read.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) shape: NftShape,
+    /// Packets by the name of the counting rule.
+    pub(crate) counters: BTreeMap<String, u64>,
+}
+
+pub(crate) fn parse(json: &[u8]) -> Result<Listing, NftError> {
+    let document: Document = serde_json::from_slice(json).map_err(|error| NftError::Json(error.to_string()))?;
+    let mut listing = Listing::default();
+    for item in document.nftables {
+        match item {
+            Item { chain: Some(chain), .. } => {
+                let hook = match (chain.kind, chain.hook, chain.prio, chain.policy) {
+                    (Some(kind), Some(hook), Some(priority), Some(policy)) => Some(ChainHook {
+                        kind,
+                        hook,
+                        priority,
+                        policy,
+                    }),
+                    _ => None,
+                };
+                listing.shape.chains.entry(chain.name).or_default().hook = hook;
+            }
+            Item { set: Some(set), .. } => {
+                let elements = set.elem.iter().flat_map(prefixes).collect();
+                listing.shape.sets.insert(set.name, aggregate(&elements));
+            }
+            Item { rule: Some(rule), .. } => {
+                let comment = rule.comment.unwrap_or_default();
+                if let Some(packets) = rule
+                    .expr
+                    .iter()
+                    .find_map(|part| part.get("counter")?.get("packets")?.as_u64())
+                {
+                    let name = comment.split_once('#').map_or(comment.as_str(), |(name, _)| name);
+                    *listing.counters.entry(name.to_owned()).or_default() += packets;
+                }
+                listing.shape.chains.entry(rule.chain).or_default().rules.push(comment);
+            }
+            _ => {}
+        }
+    }
+    Ok(listing)
+}
+
+#[derive(Deserialize)]
+struct Document {
+    nftables: Vec<Item>,
+}
+
+/// One of these; tables, maps and whatever else nft lists are of no interest.
+#[derive(Deserialize)]
+struct Item {
+    chain: Option<Chain>,
+    set: Option<Set>,
+    rule: Option<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    name: String,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    hook: Option<String>,
+    prio: Option<i32>,
+    policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    name: String,
+    #[serde(default)]
+    elem: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    chain: String,
+    comment: Option<String>,
+    #[serde(default)]
+    expr: Vec<Value>,
+}
+
+/// An element of an interval set: an address, a prefix, or a range where intervals touch.
+fn prefixes(element: &Value) -> Vec<IpNet> {
+    let address = |value: &Value| value.as_str()?.parse::<IpAddr>().ok();
+    let read = || {
+        if let Some(one) = address(element) {
+            return Some(vec![IpNet::from(one)]);
+        }
+        if let Some(prefix) = element.get("prefix") {
+            let length = u8::try_from(prefix.get("len")?.as_u64()?).ok()?;
+            return Some(vec![IpNet::new(address(prefix.get("addr")?)?, length).ok()?]);
+        }
+        match element.get("range")?.as_array()?.as_slice() {
+            [first, last] => match (address(first)?, address(last)?) {
+                (IpAddr::V4(first), IpAddr::V4(last)) => {
+                    Some(Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect())
+                }
+                (IpAddr::V6(first), IpAddr::V6(last)) => {
+                    Some(Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect())
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    };
+    read().unwrap_or_default()
+}
+
+fn aggregate(prefixes: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    IpNet::aggregate(&prefixes.iter().copied().collect())
+        .into_iter()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_of_nft_1_0_6_is_read() {
+        let json = r#"{"nftables":[{"metainfo":{"version":"1.0.6"}},{"table":{"family":"inet","name":"tombolo","handle":2}},
+            {"set":{"family":"inet","name":"remote_v4","table":"tombolo","type":"ipv4_addr","handle":3,"flags":["interval"],
+                "elem":[{"prefix":{"addr":"10.1.0.0","len":16}},"10.9.9.9",{"range":["10.4.0.0","10.6.255.255"]}]}},
+            {"set":{"family":"inet","name":"remote_v6","table":"tombolo","type":"ipv6_addr","handle":4,"flags":["interval"]}},
+            {"chain":{"family":"inet","table":"tombolo","name":"leaving","handle":1,"type":"filter","hook":"postrouting",
+                "prio":-150,"policy":"accept"}},
+            {"chain":{"family":"inet","table":"tombolo","name":"by-hand","handle":2}},
+            {"rule":{"family":"inet","table":"tombolo","chain":"leaving","handle":9,"comment":"leak-v4#0badcafe",
+                "expr":[{"counter":{"packets":7,"bytes":420}},{"drop":null}]}},
+            {"rule":{"family":"inet","table":"tombolo","chain":"leaving","handle":10,"expr":[{"accept":null}]}}]}"#;
+        let listing = parse(json.as_bytes()).unwrap();
+        let texts: Vec<_> = listing.shape.sets["remote_v4"]
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(texts, ["10.1.0.0/16", "10.4.0.0/15", "10.6.0.0/16", "10.9.9.9/32"]);
+        assert!(listing.shape.sets["remote_v6"].is_empty());
+        assert_eq!(listing.shape.chains["leaving"].rules, ["leak-v4#0badcafe", ""]);
+        assert_eq!(listing.shape.chains["leaving"].hook.as_ref().unwrap().priority, -150);
+        assert_eq!(listing.shape.chains["by-hand"].hook, None);
+        assert_eq!(listing.counters, BTreeMap::from([("leak-v4".to_owned(), 7)]));
+    }
+
+    #[test]
+    fn what_is_not_json_is_an_error() {
+        assert!(parse(b"table inet tombolo {").is_err());
+    }
+}

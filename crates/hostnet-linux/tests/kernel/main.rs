@@ -1,0 +1,10 @@
+//! Kernel effects, each test in fresh network namespaces that go with it.
+//!
+//! `state` looks at what the kernel holds, `drift` at what others do to it, `traffic` at what packets meet.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
+mod drift;
+mod node;
+mod state;
+mod traffic;

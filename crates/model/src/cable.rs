@@ -1,0 +1,48 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::{ClusterId, GatewayId, PublicKey};
+
+/// What the data plane of one gateway is told to do. A new plan replaces the old one whole; what did not change is not disturbed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CablePlan {
+    /// Cables to keep.
+    pub peers: Vec<PeerPlan>,
+    /// Longest prefix → the cluster that packets for it go to.
+    pub send: Vec<(IpNet, ClusterId)>,
+    /// Prefix → the cluster whose gateways, any of them, may use it as an inner source.
+    pub accept: Vec<(IpNet, ClusterId)>,
+    /// Which gateway packets for a cluster go to. A dead one is passed over for any live one of that cluster.
+    pub chosen: BTreeMap<ClusterId, GatewayId>,
+    /// MTU of packets inside the cables, bytes.
+    pub mtu: u16,
+    /// What we say of ourselves in probes.
+    pub role: ProbeRole,
+    /// Sources of our own ICMP errors (packet too big), at most one a family. Empty: the error comes from the packet's own
+    /// destination. Never an address of this node, because the kernel drops what comes in from a link with a local source.
+    pub icmp_sources: Vec<IpAddr>,
+}
+
+/// One cable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerPlan {
+    /// The other end.
+    pub gateway: GatewayId,
+    /// Its identity.
+    pub public_key: PublicKey,
+    /// Where it may be; handshakes go to all of them at once until one answers.
+    pub candidates: Vec<SocketAddr>,
+    /// The reserved address of its probes; none for a stock WireGuard peer.
+    pub probe_address: Option<Ipv6Addr>,
+}
+
+/// What a gateway says of itself in every probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProbeRole {
+    /// Whether it holds the active role of its cluster.
+    pub active: bool,
+    /// Epoch of that role.
+    pub epoch: u64,
+}

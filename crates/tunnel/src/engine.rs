@@ -1,0 +1,41 @@
+use model::{CablePlan, Connection, ProbeRole, PublicKey};
+use prometheus::Registry;
+
+use crate::counters::DropReason;
+
+/// The data plane as the rest of the agent sees it.
+pub trait Engine: Send + Sync {
+    /// Makes this the plan. Returns at once; the plan takes effect within a turn of the packet loop. A newer plan replaces one
+    /// that has not taken effect yet.
+    fn apply(&self, plan: &CablePlan);
+
+    /// What is known of every cable, ordered by gateway.
+    fn status(&self) -> Vec<CableStatus>;
+
+    /// Packets dropped for this reason since the start.
+    fn dropped(&self, reason: DropReason) -> u64;
+
+    /// Why the engine stopped by itself, if it did. It carries no packets any more and must be started again.
+    fn failure(&self) -> Option<String>;
+
+    /// The identity of this end.
+    fn public_key(&self) -> PublicKey;
+
+    /// The UDP port of all cables.
+    fn port(&self) -> u16;
+
+    /// Adds the engine's metrics to a registry.
+    ///
+    /// # Errors
+    /// When the registry has metrics of the same names already.
+    fn register(&self, registry: &Registry) -> prometheus::Result<()>;
+}
+
+/// One cable as this end sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CableStatus {
+    /// State, reason, address, times and bytes.
+    pub connection: Connection,
+    /// What the other end last said of itself; a stock peer says nothing.
+    pub role: Option<ProbeRole>,
+}

@@ -1,0 +1,153 @@
+use std::sync::Arc;
+
+use model::ConnectionState;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use crate::counters::DropReason;
+use crate::single_lane::Shared;
+
+/// Adds the metrics of an engine to a registry. Everything is read when scraped; the packet loop only counts.
+pub(crate) fn register(shared: Arc<Shared>, registry: &Registry) -> prometheus::Result<()> {
+    registry.register(Box::new(Metrics::new(shared)?))
+}
+
+struct Metrics {
+    shared: Arc<Shared>,
+    rx_packets: IntCounterVec,
+    rx_bytes: IntCounterVec,
+    tx_packets: IntCounterVec,
+    tx_bytes: IntCounterVec,
+    handshakes: IntCounterVec,
+    spoofed: IntCounterVec,
+    connected: IntGaugeVec,
+    rtt: GaugeVec,
+    loss: GaugeVec,
+    dropped: IntCounterVec,
+}
+
+impl Metrics {
+    fn new(shared: Arc<Shared>) -> prometheus::Result<Self> {
+        let counter = |name, help| IntCounterVec::new(Opts::new(name, help), CABLE_LABELS);
+        Ok(Self {
+            shared,
+            rx_packets: counter(
+                "tombolo_cable_receive_packets_total",
+                "Inner packets received over a cable",
+            )?,
+            rx_bytes: counter(
+                "tombolo_cable_receive_bytes_total",
+                "Bytes of inner packets received over a cable",
+            )?,
+            tx_packets: counter(
+                "tombolo_cable_transmit_packets_total",
+                "Inner packets sent over a cable",
+            )?,
+            tx_bytes: counter(
+                "tombolo_cable_transmit_bytes_total",
+                "Bytes of inner packets sent over a cable",
+            )?,
+            handshakes: counter(
+                "tombolo_cable_handshakes_total",
+                "Sessions that were established on a cable",
+            )?,
+            spoofed: counter(
+                "tombolo_cable_spoofed_packets_total",
+                "Packets of a cable whose source is not in a prefix of its cluster",
+            )?,
+            connected: IntGaugeVec::new(
+                Opts::new(
+                    "tombolo_cable_connected",
+                    "1 if the cable had an authenticated round trip lately, else 0",
+                ),
+                CABLE_LABELS,
+            )?,
+            rtt: GaugeVec::new(
+                Opts::new("tombolo_cable_rtt_seconds", "Median round-trip time of the last probes"),
+                CABLE_LABELS,
+            )?,
+            loss: GaugeVec::new(
+                Opts::new("tombolo_cable_loss_ratio", "Lost share of the last probes"),
+                CABLE_LABELS,
+            )?,
+            dropped: IntCounterVec::new(
+                Opts::new(
+                    "tombolo_tunnel_dropped_packets_total",
+                    "Packets that the data plane dropped",
+                ),
+                &["reason"],
+            )?,
+        })
+    }
+
+    fn families(&self) -> [&dyn Collector; 10] {
+        [
+            &self.rx_packets,
+            &self.rx_bytes,
+            &self.tx_packets,
+            &self.tx_bytes,
+            &self.handshakes,
+            &self.spoofed,
+            &self.connected,
+            &self.rtt,
+            &self.loss,
+            &self.dropped,
+        ]
+    }
+}
+
+impl Collector for Metrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.families().into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Totals live with the peers, so every scrape starts from nothing: a peer that is gone leaves no series behind.
+        let counters = [
+            &self.rx_packets,
+            &self.rx_bytes,
+            &self.tx_packets,
+            &self.tx_bytes,
+            &self.handshakes,
+            &self.spoofed,
+        ];
+        for counter in counters.into_iter().chain([&self.dropped]) {
+            counter.reset();
+        }
+        self.connected.reset();
+        self.rtt.reset();
+        self.loss.reset();
+        for (status, totals) in self.shared.cables() {
+            let remote = &status.connection.remote;
+            let labels = &[remote.cluster.as_str(), remote.node.as_str()];
+            let values = [
+                totals.rx_packets,
+                totals.rx_bytes,
+                totals.tx_packets,
+                totals.tx_bytes,
+                totals.handshakes,
+                totals.spoofed,
+            ];
+            for (counter, value) in counters.into_iter().zip(values) {
+                counter.with_label_values(labels).inc_by(value);
+            }
+            let connected = status.connection.state == ConnectionState::Connected;
+            self.connected.with_label_values(labels).set(i64::from(connected));
+            if let Some(rtt) = status.connection.rtt {
+                self.rtt.with_label_values(labels).set(f64::from(rtt.p50_us) / 1e6);
+            }
+            if let Some(loss) = status.connection.loss_percent {
+                self.loss.with_label_values(labels).set(loss / 100.0);
+            }
+        }
+        for reason in DropReason::ALL {
+            self.dropped
+                .with_label_values(&[reason.label()])
+                .inc_by(self.shared.drops.of(*reason));
+        }
+        self.families().into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+const CABLE_LABELS: &[&str] = &["cluster", "gateway"];

@@ -1,0 +1,230 @@
+//! What happens to a packet, decided without a device: [`Switch`] is handed packets, datagrams and the time, and acts through a
+//! [`Wire`].
+//!
+//! * `tables`: prefix → cluster, cluster → live peer.
+//! * `peer`: one cable: its `Tunn`, its liveness, its counters.
+//! * `outbound`: from the TUN device into a cable.
+//! * `inbound`: from a socket to a peer, and out of its cable.
+
+mod inbound;
+mod outbound;
+mod peer;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use boringtun::noise::rate_limiter::RateLimiter;
+use model::{CablePlan, ProbeRole, PublicKey};
+
+use crate::counters::{Drops, PeerCounters};
+use crate::engine::CableStatus;
+use crate::key::PrivateKey;
+use peer::{Context, Peer};
+use tables::Tables;
+
+/// Where packets leave the switch.
+pub(crate) trait Wire {
+    /// Sends a datagram on the underlay.
+    fn send(&mut self, to: SocketAddr, datagram: &[u8]) -> io::Result<()>;
+    /// Hands a packet to the kernel through the TUN device.
+    fn deliver(&mut self, packet: &[u8]) -> io::Result<()>;
+}
+
+/// All cables of this gateway, and the tables between them and the TUN device.
+pub(crate) struct Switch {
+    key: PrivateKey,
+    public_key: PublicKey,
+    probe_address: Ipv6Addr,
+    peers: Peers,
+    tables: Tables,
+    mtu: u16,
+    icmp_sources: Vec<IpAddr>,
+    /// ICMP errors that may still be sent in this tick (RFC 4443 §2.4 f).
+    icmp_budget: u32,
+    /// Shared by all peers, so that a flood is bounded whoever it claims to be from.
+    limiter: RateLimiter,
+    limit: u64,
+    context: Context,
+    drops: Arc<Drops>,
+    changed: bool,
+}
+
+/// Peers by slot. The slot is the upper part of the receiver index that the other end addresses us by.
+#[derive(Default)]
+struct Peers {
+    slots: Vec<Option<Peer>>,
+    by_key: HashMap<PublicKey, usize>,
+}
+
+impl Switch {
+    pub(crate) fn new(key: PrivateKey, drops: Arc<Drops>) -> Self {
+        let public_key = key.public_key();
+        Self {
+            public_key,
+            probe_address: model::probe_address(&public_key),
+            peers: Peers::default(),
+            tables: Tables::default(),
+            mtu: u16::MAX,
+            icmp_sources: Vec::new(),
+            icmp_budget: ICMP_PER_TICK,
+            limiter: RateLimiter::new(key.public(), MIN_HANDSHAKES_PER_SECOND),
+            limit: MIN_HANDSHAKES_PER_SECOND,
+            context: Context::new(&key),
+            key,
+            drops,
+            changed: true,
+        }
+    }
+
+    /// Takes over a plan. Peers that are in it as they were are not touched.
+    pub(crate) fn apply(&mut self, plan: &CablePlan, now: Instant) {
+        self.context.role = plan.role;
+        self.mtu = plan.mtu;
+        self.icmp_sources.clone_from(&plan.icmp_sources);
+        self.peers
+            .retain(|peer| plan.peers.iter().any(|wanted| peer.is(wanted)));
+        for wanted in &plan.peers {
+            if wanted.public_key == self.public_key {
+                tracing::warn!(gateway = %wanted.gateway, "a peer has our own key: was a node's state copied? It gets no cable");
+                continue;
+            }
+            match self.peers.by_key.get(&wanted.public_key).copied() {
+                None => {
+                    let slot = self.peers.free_slot();
+                    let peer = Peer::new(wanted, &self.key, slot, &self.context, now);
+                    self.peers.insert(slot, peer);
+                }
+                Some(slot) => match self.peers.at_mut(slot) {
+                    Some(peer) if peer.is(wanted) => peer.update(wanted, &self.public_key, now),
+                    Some(peer) => tracing::warn!(
+                        gateway = %wanted.gateway, other = %peer.gateway(),
+                        "two peers have one key: was a node's state copied? Only the first gets a cable",
+                    ),
+                    None => {}
+                },
+            }
+        }
+        self.tables = Tables::new(plan, &self.peers, &self.tables);
+        self.set_handshake_limit(self.peers.by_key.len());
+        self.changed = true;
+    }
+
+    /// Lets time pass: timers of every session, handshakes and probes that are due. To be called at [`Self::next_tick`].
+    pub(crate) fn tick(&mut self, now: Instant, wire: &mut impl Wire) {
+        self.icmp_budget = ICMP_PER_TICK;
+        self.limiter.reset_count();
+        // Cables that carry traffic come first when many have to shake hands at once.
+        let mut handshakes = HANDSHAKES_PER_TICK;
+        for chosen_first in [true, false] {
+            for slot in 0..self.peers.slots.len() {
+                let Some(peer) = self
+                    .peers
+                    .at_mut(slot)
+                    .filter(|_| chosen_first == self.tables.is_chosen(slot))
+                else {
+                    continue;
+                };
+                peer.tick(&mut handshakes, &mut self.context, &self.drops, now, wire);
+                self.changed |= peer.take_change();
+            }
+        }
+        self.refresh();
+    }
+
+    /// When [`Self::tick`] is due: at the next deadline of a cable, or when the sessions' own timers want to be looked at.
+    pub(crate) fn next_tick(&self, now: Instant) -> Instant {
+        let deadlines = self.peers.iter().filter_map(|peer| peer.cable.poll_timeout());
+        let earliest = deadlines.map(|(at, _)| at).min().unwrap_or(now + TICK);
+        earliest.clamp(now + MIN_TICK, now + TICK)
+    }
+
+    /// Whether a state changed since this was last asked.
+    pub(crate) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is known of every cable, by gateway, and where its traffic is counted.
+    pub(crate) fn status(&self, now: Instant) -> Vec<(CableStatus, Arc<PeerCounters>)> {
+        let mut peers: Vec<&Peer> = self.peers.iter().collect();
+        peers.sort_by_key(|peer| peer.gateway());
+        peers
+            .into_iter()
+            .map(|peer| (peer.status(self.mtu, now), peer.counters().clone()))
+            .collect()
+    }
+
+    fn refresh(&mut self) {
+        if self.changed {
+            self.tables.choose(&self.peers);
+        }
+    }
+
+    fn set_handshake_limit(&mut self, peers: usize) {
+        let limit = MIN_HANDSHAKES_PER_SECOND.max(4 * peers as u64);
+        if limit != self.limit {
+            self.limit = limit;
+            self.limiter = RateLimiter::new(self.key.public(), limit);
+        }
+    }
+}
+
+impl Peers {
+    fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().flatten()
+    }
+
+    fn at(&self, slot: usize) -> Option<&Peer> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    fn at_mut(&mut self, slot: usize) -> Option<&mut Peer> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    fn free_slot(&self) -> usize {
+        self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len())
+    }
+
+    fn insert(&mut self, slot: usize, peer: Peer) {
+        self.by_key.insert(*peer.public_key(), slot);
+        if slot == self.slots.len() {
+            self.slots.push(Some(peer));
+        } else {
+            self.slots[slot] = Some(peer);
+        }
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Peer) -> bool) {
+        for slot in &mut self.slots {
+            if let Some(peer) = slot.take_if(|peer| !keep(peer)) {
+                self.by_key.remove(peer.public_key());
+            }
+        }
+    }
+}
+
+/// `true` for the addresses that probes use (see [`model::probe_address`]); no packet of anyone else may carry one.
+fn is_reserved(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.octets().starts_with(&PROBE_PREFIX))
+}
+
+/// What we say in probes, before a plan says it.
+const NO_ROLE: ProbeRole = ProbeRole {
+    active: false,
+    epoch: 0,
+};
+const PROBE_PREFIX: [u8; 4] = [0xfd, 0x74, 0x6f, 0x6d];
+/// boringtun's timers count in the time of the last call, so it may not lie far back.
+const TICK: Duration = Duration::from_millis(100);
+const MIN_TICK: Duration = Duration::from_millis(5);
+const ICMP_PER_TICK: u32 = 100;
+/// A handshake is some curve arithmetic; more than this at once would hold up the packets.
+const HANDSHAKES_PER_TICK: u32 = 32;
+/// At boringtun's default of 10 a restart beside many peers is answered with cookies and seconds of waiting.
+const MIN_HANDSHAKES_PER_SECOND: u64 = 1000;

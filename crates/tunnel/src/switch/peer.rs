@@ -1,0 +1,371 @@
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use boringtun::noise::errors::WireGuardError;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Tunn, TunnResult};
+use boringtun::x25519;
+use model::names::PROBE_PORT;
+use model::{Connection, ConnectionState, GatewayId, PeerPlan, ProbeMode, ProbeRole, PublicKey};
+use packet::{Udp6, write_udp6};
+use probe::{Cable, CableSettings, Message, MessageKind, Request};
+use rand_core::{OsRng, RngCore};
+
+use super::{NO_ROLE, Wire};
+use crate::counters::{DropReason, Drops, PeerCounters};
+use crate::engine::CableStatus;
+use crate::key::PrivateKey;
+
+/// One cable.
+pub(super) struct Peer {
+    gateway: GatewayId,
+    public_key: PublicKey,
+    probe_address: Option<Ipv6Addr>,
+    tunn: Tunn,
+    pub(super) cable: Cable,
+    /// Receiver index of a session that we answered and that the other end has not used yet.
+    unconfirmed: Option<u32>,
+    last_handshake: Option<SystemTime>,
+    counters: Arc<PeerCounters>,
+    known_state: ConnectionState,
+    known_role: Option<ProbeRole>,
+}
+
+/// What all peers use in turn.
+pub(super) struct Context {
+    pub(super) role: ProbeRole,
+    /// Datagrams on their way out.
+    pub(super) sealed: Box<[u8]>,
+    /// Packets that came out of a cable.
+    pub(super) opened: Box<[u8]>,
+    /// The probe message that is sent next.
+    pub(super) message: Vec<u8>,
+    probe: Vec<u8>,
+    own_probe_address: Ipv6Addr,
+    /// Admission is decided before a peer is known; `Tunn` insists on a limiter of its own, which therefore never limits.
+    no_limit: Arc<RateLimiter>,
+}
+
+/// A message of WireGuard, as far as it matters here. `index` is the receiver's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Initiation,
+    Response,
+    Cookie,
+    Data { index: u32 },
+}
+
+impl Context {
+    pub(super) fn new(key: &PrivateKey) -> Self {
+        Self {
+            role: NO_ROLE,
+            sealed: vec![0; BUFFER].into_boxed_slice(),
+            opened: vec![0; BUFFER].into_boxed_slice(),
+            message: Vec::new(),
+            probe: Vec::new(),
+            own_probe_address: model::probe_address(&key.public_key()),
+            no_limit: Arc::new(RateLimiter::new(key.public(), u64::MAX)),
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn new(plan: &PeerPlan, key: &PrivateKey, slot: usize, context: &Context, now: Instant) -> Self {
+        let keepalive = plan.probe_address.is_none().then_some(STOCK_KEEPALIVE);
+        // The slot is bounded by the number of peers, far below the 2^24 that an index has room for.
+        let tunn = Tunn::new(
+            key.secret().clone(),
+            x25519::PublicKey::from(*plan.public_key.as_bytes()),
+            None,
+            keepalive,
+            slot as u32,
+            Some(context.no_limit.clone()),
+        );
+        Self {
+            gateway: plan.gateway.clone(),
+            public_key: plan.public_key,
+            probe_address: plan.probe_address,
+            tunn,
+            cable: Cable::new(settings(plan, &key.public_key()), OsRng.next_u64(), now),
+            unconfirmed: None,
+            last_handshake: None,
+            counters: Arc::default(),
+            known_state: ConnectionState::Connecting,
+            known_role: None,
+        }
+    }
+
+    /// Whether the plan means this very peer, so that it can be kept.
+    pub(super) fn is(&self, plan: &PeerPlan) -> bool {
+        self.gateway == plan.gateway && self.public_key == plan.public_key && self.probe_address == plan.probe_address
+    }
+
+    pub(super) fn update(&mut self, plan: &PeerPlan, own_key: &PublicKey, now: Instant) {
+        self.cable.handle_settings(settings(plan, own_key), now);
+    }
+
+    pub(super) fn gateway(&self) -> &GatewayId {
+        &self.gateway
+    }
+
+    pub(super) fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    pub(super) fn probe_address(&self) -> Option<Ipv6Addr> {
+        self.probe_address
+    }
+
+    pub(super) fn counters(&self) -> &Arc<PeerCounters> {
+        &self.counters
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        self.cable.state().is_usable()
+    }
+
+    /// How good its claim is to be its cluster's active gateway.
+    pub(super) fn claim(&self) -> (bool, u64) {
+        self.cable
+            .remote_role()
+            .map_or((false, 0), |role| (role.active, role.epoch))
+    }
+
+    /// Whether its state or role is another than when this was last asked.
+    pub(super) fn take_change(&mut self) -> bool {
+        let (state, role) = (self.cable.state(), self.cable.remote_role());
+        if state != self.known_state {
+            let remote = self.cable.endpoint().map(|endpoint| endpoint.to_string());
+            tracing::info!(gateway = %self.gateway, ?state, remote, "cable changed state");
+        }
+        let changed = (state, role) != (self.known_state, self.known_role);
+        (self.known_state, self.known_role) = (state, role);
+        changed
+    }
+
+    pub(super) fn status(&self, mtu: u16, now: Instant) -> CableStatus {
+        let liveness = self.cable.liveness(now);
+        let totals = self.counters.totals();
+        let since_1970 = self.last_handshake.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let connection = Connection {
+            remote: self.gateway.clone(),
+            state: liveness.state,
+            message: liveness.message,
+            remote_address: liveness.remote_address,
+            rtt: liveness.rtt.map(Into::into),
+            loss_percent: liveness.loss_percent,
+            mtu: Some(mtu),
+            last_handshake: since_1970.map(|since| since.as_secs().cast_signed()),
+            rx_bytes: totals.rx_bytes,
+            tx_bytes: totals.tx_bytes,
+        };
+        CableStatus {
+            connection,
+            role: liveness.role,
+        }
+    }
+
+    /// Encrypts a packet and sends it.
+    pub(super) fn seal(&mut self, packet: &[u8], sealed: &mut [u8], drops: &Drops, now: Instant, wire: &mut impl Wire) {
+        match self.tunn.encapsulate(packet, sealed) {
+            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, wire),
+            TunnResult::Err(WireGuardError::ConnectionExpired) => self.cable.handle_session_lost(now),
+            // Without a session the packet waits in `Tunn` for the handshake that this started.
+            _ => {}
+        }
+    }
+
+    /// Takes a datagram of the other end. `Some(len)`: a packet of this length lies in `context.opened`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a switch that a datagram touches, borrowed apart"
+    )]
+    pub(super) fn open(
+        &mut self,
+        from: SocketAddr,
+        kind: Kind,
+        datagram: &[u8],
+        context: &mut Context,
+        drops: &Drops,
+        now: Instant,
+        wire: &mut impl Wire,
+    ) -> Result<Option<usize>, DropReason> {
+        match self.tunn.decapsulate(Some(from.ip()), datagram, &mut context.opened) {
+            TunnResult::WriteToTunnelV4(packet, _) => {
+                let len = packet.len();
+                self.handle_data(from, kind, context, drops, now, wire);
+                Ok(Some(len))
+            }
+            TunnResult::WriteToTunnelV6(packet, _) => {
+                let len = packet.len();
+                self.handle_data(from, kind, context, drops, now, wire);
+                Ok(Some(len))
+            }
+            TunnResult::Done => {
+                match kind {
+                    Kind::Cookie => self.cable.handle_cookie(now),
+                    _ => self.handle_data(from, kind, context, drops, now, wire),
+                }
+                Ok(None)
+            }
+            TunnResult::WriteToNetwork(answer) => {
+                if wire.send(from, answer).is_err() {
+                    drops.count(DropReason::UdpSend);
+                }
+                if kind == Kind::Initiation {
+                    self.unconfirmed = sender_index(answer);
+                } else {
+                    self.begin_session(from, now);
+                    self.drain(context, drops, wire);
+                }
+                Ok(None)
+            }
+            TunnResult::Err(error) => Err(reason(kind, &error)),
+        }
+    }
+
+    /// Timers of the session, then whatever the cable wants to send.
+    pub(super) fn tick(
+        &mut self,
+        handshakes: &mut u32,
+        context: &mut Context,
+        drops: &Drops,
+        now: Instant,
+        wire: &mut impl Wire,
+    ) {
+        match self.tunn.update_timers(&mut context.sealed) {
+            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, wire),
+            TunnResult::Err(WireGuardError::ConnectionExpired) => self.cable.handle_session_lost(now),
+            _ => {}
+        }
+        self.cable.handle_timeout(now);
+        if *handshakes > 0 && self.cable.poll_handshake(now) {
+            *handshakes -= 1;
+            if let TunnResult::WriteToNetwork(initiation) =
+                self.tunn.format_handshake_initiation(&mut context.sealed, true)
+            {
+                self.send_everywhere(initiation, drops, wire);
+            }
+        }
+        self.probe_if_due(context, drops, now, wire);
+    }
+
+    pub(super) fn probe_if_due(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
+        while let Some(Request { sequence, stamp }) = self.cable.poll_probe(now) {
+            let request = Message {
+                kind: MessageKind::Request,
+                sequence,
+                role: context.role,
+                stamp,
+                live: &[],
+            };
+            request.encode(&mut context.message);
+            self.send_probe(context, drops, now, wire);
+        }
+    }
+
+    /// Sends `context.message` to the other end's probe address.
+    pub(super) fn send_probe(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
+        let Some(destination) = self.probe_address else { return };
+        let datagram = Udp6 {
+            source: context.own_probe_address,
+            destination,
+            source_port: PROBE_PORT,
+            destination_port: PROBE_PORT,
+            payload: &context.message,
+        };
+        write_udp6(&datagram, &mut context.probe);
+        self.seal(&context.probe, &mut context.sealed, drops, now, wire);
+    }
+
+    /// Data that decrypted: the other end is where it came from, and if it is the first of a session, has confirmed that session.
+    fn handle_data(
+        &mut self,
+        from: SocketAddr,
+        kind: Kind,
+        context: &mut Context,
+        drops: &Drops,
+        now: Instant,
+        wire: &mut impl Wire,
+    ) {
+        self.cable.handle_authenticated(from);
+        if let Kind::Data { index } = kind
+            && self.unconfirmed.take_if(|unconfirmed| *unconfirmed == index).is_some()
+        {
+            self.begin_session(from, now);
+            self.drain(context, drops, wire);
+        }
+    }
+
+    fn begin_session(&mut self, from: SocketAddr, now: Instant) {
+        self.cable.handle_session(from, now);
+        self.last_handshake = Some(SystemTime::now());
+        self.counters.shook_hands();
+        tracing::debug!(gateway = %self.gateway, %from, "session established");
+    }
+
+    /// Sends what waited for the session.
+    fn drain(&mut self, context: &mut Context, drops: &Drops, wire: &mut impl Wire) {
+        while let TunnResult::WriteToNetwork(datagram) = self.tunn.decapsulate(None, &[], &mut context.sealed) {
+            self.send(datagram, drops, wire);
+        }
+    }
+
+    /// To where the other end is; a handshake of a cable that does not work, to everywhere it may be.
+    fn send(&mut self, datagram: &[u8], drops: &Drops, wire: &mut impl Wire) {
+        if datagram.first() == Some(&INITIATION) && !self.is_usable() {
+            return self.send_everywhere(datagram, drops, wire);
+        }
+        let sent = self
+            .cable
+            .endpoint()
+            .is_some_and(|endpoint| wire.send(endpoint, datagram).is_ok());
+        if !sent {
+            drops.count(DropReason::UdpSend);
+        }
+    }
+
+    fn send_everywhere(&mut self, initiation: &[u8], drops: &Drops, wire: &mut impl Wire) {
+        for target in self.cable.targets() {
+            if let Err(error) = wire.send(target, initiation) {
+                drops.count(DropReason::UdpSend);
+                self.cable.handle_send_error(format!("{target}: {error}"));
+            }
+        }
+    }
+}
+
+fn settings(plan: &PeerPlan, own_key: &PublicKey) -> CableSettings {
+    CableSettings {
+        candidates: plan.candidates.clone(),
+        mode: if plan.probe_address.is_some() {
+            ProbeMode::Tombolo
+        } else {
+            ProbeMode::None
+        },
+        // Both ends come to opposite results. A stock peer knows nothing of the rule and may be configured to wait.
+        is_initiator: plan.probe_address.is_none() || own_key < &plan.public_key,
+    }
+}
+
+fn sender_index(response: &[u8]) -> Option<u32> {
+    response.get(4..8)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+fn reason(kind: Kind, error: &WireGuardError) -> DropReason {
+    use WireGuardError as E;
+    match (kind, error) {
+        (_, E::WrongTai64nTimestamp | E::InvalidCounter | E::DuplicateCounter) => DropReason::Replayed,
+        (_, E::NoCurrentSession | E::WrongIndex | E::UnexpectedPacket) => DropReason::UnknownSession,
+        (Kind::Data { .. }, E::InvalidPacket) => DropReason::BadInner,
+        (Kind::Data { .. }, _) => DropReason::NotAuthentic,
+        _ => DropReason::BadHandshake,
+    }
+}
+
+const INITIATION: u8 = 1;
+/// The largest datagram, and what WireGuard adds to the largest packet.
+const BUFFER: usize = 65_535 + 32;
+/// Seconds. A stock peer sends nothing by itself; this keeps a NAT on the way open.
+const STOCK_KEEPALIVE: u16 = 25;

@@ -1,0 +1,181 @@
+//! Stock WireGuard implementations as the other end of a cable: `wireguard-go` and `boringtun-cli`, from `PATH` or where
+//! `TOMBOLO_WIREGUARD_GO` and `TOMBOLO_BORINGTUN_CLI` say.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use model::{CablePlan, ConnectionState, PeerPlan};
+use tunnel::{DropReason, Engine};
+
+use crate::bed::{Bed, PORT, must_skip, plan, wait_until};
+use crate::traffic::{assert_echo, udp};
+
+/// A running implementation; it is configured over its control socket (wireguard.com/xplatform).
+struct Stock {
+    process: Child,
+    link: String,
+    control: PathBuf,
+}
+
+impl Stock {
+    fn start(bed: &Bed, program: &PathBuf, arguments: &[&str]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        // Control sockets lie in one directory for all namespaces.
+        let link = format!("w{}x{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let process = Command::new("ip")
+            .args(["netns", "exec", bed.west.namespace.name()])
+            .arg(program)
+            .args(arguments)
+            .arg(&link)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("ip can be run");
+        let control = PathBuf::from(format!("/var/run/wireguard/{link}.sock"));
+        let stock = Self { process, link, control };
+        wait_until("the control socket answers", || {
+            UnixStream::connect(&stock.control).is_ok()
+        });
+        stock
+    }
+
+    fn configure(&self, bed: &Bed, endpoint: Option<SocketAddr>) {
+        let mut request = format!("set=1\nprivate_key={}\nlisten_port={PORT}\n", hex(&west_key_bytes()));
+        let east = bed.east.key.public_key();
+        writeln!(request, "public_key={}", hex(east.as_bytes())).unwrap();
+        if let Some(endpoint) = endpoint {
+            writeln!(request, "endpoint={endpoint}").unwrap();
+        }
+        for prefix in bed.east.prefixes {
+            writeln!(request, "allowed_ip={prefix}").unwrap();
+        }
+        let mut socket = UnixStream::connect(&self.control).unwrap();
+        socket.write_all(format!("{request}\n").as_bytes()).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("errno=0"), "{answer}");
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_file(&self.control);
+    }
+}
+
+/// Any bytes are a private key once clamped, which every implementation does.
+fn west_key_bytes() -> [u8; 32] {
+    let mut bytes = [0x42; 32];
+    bytes[0] = 0x40;
+    bytes
+}
+
+fn west_public_key() -> model::PublicKey {
+    let secret = boringtun::x25519::StaticSecret::from(west_key_bytes());
+    model::PublicKey::from_bytes(boringtun::x25519::PublicKey::from(&secret).to_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes all");
+        text
+    })
+}
+
+fn find(program: &str, variable: &str) -> Option<PathBuf> {
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    named
+        .into_iter()
+        .chain(std::env::split_paths(&path).map(|directory| directory.join(program)))
+        .find(|p| p.is_file())
+}
+
+fn exchanges_packets_whoever_starts(program: &str, variable: &str, arguments: &[&str]) {
+    let found = find(program, variable);
+    let lacks = format!("{program} is neither on PATH nor named by {variable}");
+    if must_skip(found.is_none().then_some(lacks.as_str())) {
+        return;
+    }
+    let program = found.expect("checked just above");
+    for (we_start, family) in [(true, 0), (false, 1)] {
+        let mut bed = Bed::new();
+        bed.east.start();
+        bed.east.route_to(&bed.west.prefixes);
+        let stock = Stock::start(&bed, &program, arguments);
+        let east_address = SocketAddr::new(bed.east.underlay[family], PORT);
+        stock.configure(&bed, (!we_start).then_some(east_address));
+        bed.west.namespace.ip(&format!("link set {} mtu 1420 up", stock.link));
+        for (prefix, source) in bed.east.prefixes.into_iter().zip(bed.west.pods) {
+            bed.west
+                .namespace
+                .ip(&format!("route add {prefix} dev {} src {source}", stock.link));
+        }
+        let mut wanted = plan(&[(&bed.west, family)]);
+        wanted.peers[0] = PeerPlan {
+            public_key: west_public_key(),
+            probe_address: None,
+            candidates: if we_start {
+                wanted.peers[0].candidates.clone()
+            } else {
+                vec![]
+            },
+            ..wanted.peers[0].clone()
+        };
+        bed.east.engine().apply(&wanted);
+        if we_start {
+            connected(&bed);
+            assert_echo(&udp(&bed.east, 0), &udp(&bed.west, 0));
+        } else {
+            assert_echo(&udp(&bed.west, 0), &udp(&bed.east, 0));
+            connected(&bed);
+        }
+        assert_echo(&udp(&bed.east, 1), &udp(&bed.west, 1));
+        assert_echo(&udp(&bed.west, 1), &udp(&bed.east, 1));
+        let cable = bed.east.cable().unwrap();
+        assert_eq!(
+            cable.remote_address,
+            Some(SocketAddr::new(bed.west.underlay[family], PORT))
+        );
+        assert!(cable.last_handshake.is_some());
+
+        bed.east.engine().apply(&CablePlan {
+            accept: vec![],
+            ..wanted
+        });
+        let before = bed.east.engine().dropped(DropReason::SpoofedSource);
+        let (from, to) = (udp(&bed.west, 0), udp(&bed.east, 0));
+        wait_until("a stock peer is held to the accept table too", || {
+            from.send_to(b"x", to.local_addr().unwrap()).unwrap();
+            bed.east.engine().dropped(DropReason::SpoofedSource) > before
+        });
+    }
+}
+
+fn connected(bed: &Bed) {
+    wait_until("the cable to the stock peer is connected", || {
+        bed.east
+            .cable()
+            .is_some_and(|cable| cable.state == ConnectionState::Connected)
+    });
+}
+
+#[test]
+fn wireguard_go_exchanges_packets_whoever_starts() {
+    exchanges_packets_whoever_starts("wireguard-go", "TOMBOLO_WIREGUARD_GO", &["--foreground"]);
+}
+
+#[test]
+fn boringtun_cli_exchanges_packets_whoever_starts() {
+    let arguments = ["--foreground", "--disable-drop-privileges"];
+    exchanges_packets_whoever_starts("boringtun-cli", "TOMBOLO_BORINGTUN_CLI", &arguments);
+}

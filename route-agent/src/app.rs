@@ -1,0 +1,249 @@
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use daemon::{Admin, Readiness, Registry};
+use hostnet_linux::{HostNet, Monitor};
+use k8s_openapi::jiff::Timestamp;
+use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
+use model::{ClusterState, NodeName, Snapshot};
+use tokio::sync::watch;
+
+use crate::config::{Config, Verb};
+use crate::facts::node_facts;
+use crate::metrics::Metrics;
+use crate::reconcile::Reconciler;
+use crate::report::Report;
+use crate::status::StatusWriter;
+
+/// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
+pub fn main() -> ExitCode {
+    let config = Config::parse();
+    daemon::init_logging();
+    // One thread: netlink sockets belong to the namespace of the thread that opened them, and there is little to do.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match config.verb {
+            Some(Verb::Cleanup) => cleanup(&config).await,
+            None => run(config).await,
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Takes everything of ours from the node, and says what it took.
+async fn cleanup(config: &Config) -> anyhow::Result<()> {
+    let hostnet = open(config)?;
+    let cleaned = hostnet.cleanup().await;
+    for removed in &cleaned.removed {
+        println!("removed {removed}");
+    }
+    if cleaned.removed.is_empty() {
+        println!("nothing of Tombolo is on this node");
+    }
+    anyhow::ensure!(
+        cleaned.failures.is_empty(),
+        "left behind: {}",
+        cleaned.failures.join("; ")
+    );
+    Ok(())
+}
+
+fn open(config: &Config) -> anyhow::Result<HostNet> {
+    let hostnet = HostNet::open(&config.state_dir).context("cannot open netlink")?;
+    Ok(hostnet.with_proc_sys_net(&config.proc_sys_net))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let node = config
+        .node
+        .clone()
+        .context("the name of this node is not known; set NODE_NAME or --node")?;
+    let registry = Registry::new();
+    let readiness = Readiness::awaiting(&["snapshot", "kernel"]);
+    let metrics = Metrics::register(&registry)?;
+    Admin::new(registry.clone(), readiness.clone())
+        .spawn(config.admin)
+        .await?;
+    let client = k8s_runtime::client(&ClientOptions {
+        kubeconfig: config.kubeconfig.clone(),
+        context: None,
+    })
+    .await?;
+    let views = k8s_runtime::watch_snapshot(
+        &client,
+        SnapshotOptions {
+            namespace: config.namespace.clone(),
+            cluster: None,
+            nodes: true,
+            exports: false,
+            saved: Some(config.state_dir.join("route-agent.snapshot.json")),
+        },
+    );
+    k8s_runtime::register_snapshot_metrics(&registry, views.clone())?;
+    let hostnet = open(&config)?;
+    let agent = Agent {
+        reconciler: Reconciler::new(hostnet, node.clone(), !config.no_source_keeping),
+        report: Report::new(node.clone()),
+        status: StatusWriter::start(client, &config.namespace, &node),
+        node,
+        readiness,
+        metrics,
+        monitor: None,
+        is_clean: false,
+    };
+    tokio::select! {
+        () = agent.follow(views) => {}
+        () = daemon::shutdown() => {}
+    }
+    Ok(())
+}
+
+struct Agent {
+    node: NodeName,
+    reconciler: Reconciler,
+    report: Report,
+    status: StatusWriter,
+    readiness: Readiness,
+    metrics: Metrics,
+    /// The kernel's word, and the underlay that it is about.
+    monitor: Option<(String, Monitor)>,
+    /// Whether the node was cleaned for the cluster's leaving.
+    is_clean: bool,
+}
+
+impl Agent {
+    /// Rounds until the process ends.
+    async fn follow(mut self, mut views: watch::Receiver<Arc<View>>) {
+        loop {
+            let view = Arc::clone(&views.borrow_and_update());
+            self.note_freshness(&view.freshness);
+            let mut retry = RESYNC;
+            if let Some(snapshot) = &view.snapshot
+                && !self.round(snapshot).await
+            {
+                retry = RETRY;
+            }
+            let kernel = async {
+                match &mut self.monitor {
+                    Some((_, monitor)) => monitor.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = views.changed() => if changed.is_err() { return },
+                () = kernel => {}
+                () = tokio::time::sleep(retry) => {}
+            }
+        }
+    }
+
+    /// One round; true when nothing is left to do.
+    async fn round(&mut self, snapshot: &Snapshot) -> bool {
+        if snapshot.own().is_some_and(|own| own.state != ClusterState::Active) {
+            return self.clean().await;
+        }
+        self.is_clean = false;
+        let facts = match node_facts() {
+            Ok(facts) => facts,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read this node's links");
+                return false;
+            }
+        };
+        let round = self.reconciler.round(snapshot, &facts).await;
+        self.report.round(&round, snapshot, Timestamp::now());
+        self.status.publish(self.report.status());
+        match round {
+            Ok(outcome) => {
+                if outcome.done > 0 {
+                    tracing::info!(
+                        done = outcome.done,
+                        drift = outcome.drift,
+                        "the kernel was brought in step"
+                    );
+                }
+                for failure in &outcome.failures {
+                    tracing::warn!(node = %self.node, %failure, "a step failed");
+                }
+                self.metrics.count(&outcome);
+                if let Some(desired) = &outcome.desired {
+                    self.watch_kernel(&desired.underlay.device);
+                }
+                match outcome.failures.first() {
+                    Some(failure) => self.readiness.fails("kernel", failure.to_string()),
+                    None => self.readiness.holds("kernel"),
+                }
+                outcome.failures.is_empty()
+            }
+            Err(error) => {
+                self.readiness.fails("kernel", error.to_string());
+                tracing::warn!(node = %self.node, %error, "no round");
+                false
+            }
+        }
+    }
+
+    /// The cluster leaves: nothing of ours stays, and the status says so.
+    async fn clean(&mut self) -> bool {
+        if !self.is_clean {
+            let cleaned = self.reconciler.cleanup().await;
+            tracing::info!(
+                removed = cleaned.removed.len(),
+                failed = cleaned.failures.len(),
+                "cleaned up, because the cluster is leaving"
+            );
+            self.is_clean = cleaned.failures.is_empty();
+            self.report.cleanup(&cleaned, Timestamp::now());
+        }
+        self.status.publish(self.report.status());
+        self.is_clean
+    }
+
+    /// Listens to the kernel, from the time that the underlay is known.
+    fn watch_kernel(&mut self, underlay: &str) {
+        if self.monitor.as_ref().is_some_and(|(watched, _)| watched == underlay) {
+            return;
+        }
+        match Monitor::open(underlay) {
+            Ok(monitor) => self.monitor = Some((underlay.to_owned(), monitor)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot listen to the kernel; looking every {} s only", RESYNC.as_secs());
+            }
+        }
+    }
+
+    fn note_freshness(&self, freshness: &Freshness) {
+        match freshness {
+            Freshness::Waiting(why) => self.readiness.fails("snapshot", why.clone()),
+            Freshness::Stale(why) => {
+                self.readiness.holds("snapshot");
+                self.readiness
+                    .note("freshness", format!("going on from the last snapshot: {why}"));
+            }
+            Freshness::Live => {
+                self.readiness.holds("snapshot");
+                self.readiness.note("freshness", "live");
+            }
+        }
+    }
+}
+
+/// A look at the kernel when nothing called for one.
+const RESYNC: Duration = Duration::from_secs(30);
+/// Another try after something failed.
+const RETRY: Duration = Duration::from_secs(1);

@@ -1,0 +1,101 @@
+//! What must go on without an API server and without a broker, and what must be left alone.
+
+use anyhow::ensure;
+
+use super::Run;
+use super::lab::eventually;
+use super::steps::{CART, CLIENT, CLUSTERS, PATIENCE, TILL, resolve};
+use super::workload::{Fetch, fetch};
+
+pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
+    run.step("foreign rules and routes are left alone", |run| {
+        let node = "west/gw1";
+        let before = foreign(run, node, true)?;
+        run.lab.lab("kill", &["west/gw1/route-agent"])?;
+        eventually("traffic after the restart", PATIENCE, || fetch(&run.lab, CLIENT, ASK))?;
+        let after = foreign(run, node, false)?;
+        ensure!(before == after, "it was\n{before}\nand is\n{after}");
+        Ok(String::new())
+    })?;
+    run.step("no API server, no broker: traffic and names go on", |run| {
+        run.lab.lab("kill", &["broker"])?;
+        for cluster in CLUSTERS {
+            run.lab.lab("kill", &[&format!("{cluster}/api")])?;
+        }
+        fetch(&run.lab, CLIENT, ASK)?;
+        resolve(run, CART)?;
+        Ok(String::new())
+    })?;
+    run.step("daemons restart from disk", |run| {
+        for daemon in [
+            "west/gw1/gateway-agent",
+            "west/gw2/gateway-agent",
+            "west/w1/route-agent",
+            "west/gw1/route-agent",
+        ] {
+            run.lab.lab("kill", &[daemon])?;
+        }
+        eventually("traffic after the restart", PATIENCE, || fetch(&run.lab, CLIENT, ASK))?;
+        Ok(String::new())
+    })?;
+    run.step("API servers and broker come back", |run| {
+        for cluster in CLUSTERS {
+            run.lab.lab("start", &[&format!("{cluster}/api")])?;
+        }
+        run.lab.start_broker()?;
+        eventually("all to be connected", PATIENCE, || {
+            run.lab.tombolo("west", &["show", "gateways"])
+        })?;
+        fetch(&run.lab, CLIENT, ASK)?;
+        Ok(String::new())
+    })
+}
+
+/// Rules, routes and a table of somebody else's on a node; made first, if asked.
+fn foreign(run: &Run, node: &str, make: bool) -> anyhow::Result<String> {
+    if make {
+        run.lab.exec(
+            node,
+            &[
+                "ip",
+                "rule",
+                "add",
+                "to",
+                "203.0.113.0/24",
+                "lookup",
+                "77",
+                "priority",
+                "170",
+            ],
+        )?;
+        run.lab.exec(
+            node,
+            &["ip", "route", "add", "unreachable", "203.0.113.0/24", "table", "77"],
+        )?;
+        run.lab.exec(node, &["nft", "add", "table", "inet", "neighbour"])?;
+        run.lab.exec(
+            node,
+            &[
+                "nft",
+                "add",
+                "chain",
+                "inet",
+                "neighbour",
+                "own",
+                "{ type filter hook forward priority 5; }",
+            ],
+        )?;
+    }
+    let rules = run.lab.exec(node, &["ip", "rule", "show", "priority", "170"])?;
+    let routes = run.lab.exec(node, &["ip", "route", "show", "table", "77"])?;
+    let table = run.lab.exec(node, &["nft", "list", "table", "inet", "neighbour"])?;
+    Ok([rules, routes, table].concat())
+}
+
+const ASK: Fetch<'static> = Fetch {
+    protocol: "tcp",
+    host: TILL,
+    port: 80,
+    count: 1,
+    bytes: 64,
+};

@@ -1,0 +1,54 @@
+//! `cargo xtask`: everything that is done with this repository beyond `cargo build`.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod crds;
+mod demo;
+mod deps;
+mod report;
+mod repository;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, checks, tests and shows Tombolo.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// The main job, step by step, on this machine
+    Demo(demo::Demo),
+    /// Every check that needs no test run: formatting, lints, crate arrows, generated files, documentation
+    Check,
+    /// Every test there is; ends with the count
+    Test(test::Test),
+    /// The arrows between our crates
+    Deps(deps::Deps),
+    /// The CustomResourceDefinitions in deploy/crds
+    Crds(crds::Crds),
+}
+
+fn main() -> ExitCode {
+    let result = match Xtask::parse().task {
+        Task::Demo(demo) => demo.run(),
+        Task::Check => check::run(),
+        Task::Test(test) => test.run(),
+        Task::Deps(deps) => deps.run(),
+        Task::Crds(crds) => crds.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
