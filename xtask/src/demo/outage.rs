@@ -31,7 +31,7 @@ pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
             "west/gw1/gateway-agent",
             "west/gw2/gateway-agent",
             "west/w1/route-agent",
-            "west/gw1/route-agent",
+            "west/gw2/route-agent",
         ] {
             run.lab.lab("kill", &[daemon])?;
         }

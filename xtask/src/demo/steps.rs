@@ -197,7 +197,12 @@ fn show(run: &mut Run) -> anyhow::Result<()> {
         run.step(&format!("show {what}"), |run| {
             let table = run.lab.tombolo("west", &["show", what])?;
             let json: Value = run.lab.json("west", &["show", what])?;
-            let rows = json.as_array().or_else(|| json["items"].as_array()).map_or(0, Vec::len);
+            let rows = json
+                .as_object()
+                .into_iter()
+                .flat_map(|report| report.values())
+                .find_map(Value::as_array)
+                .map_or(0, Vec::len);
             ensure!(rows > 0, "-o json shows nothing");
             print!("{}", indented(&table));
             Ok(format!("{rows} rows"))

@@ -123,7 +123,10 @@ pub(crate) fn resolve(lab: &Lab, pod: &str, name: &str) -> anyhow::Result<Vec<St
 }
 
 fn run_client(lab: &Lab, pod: &str, arguments: &[&str]) -> anyhow::Result<Vec<Try>> {
-    let output = lab.try_exec(pod, &[&["tombolo", "lab", "fetch"], arguments, &["-o", "json"]].concat())?;
+    let output = lab.try_exec(
+        pod,
+        &[&["tombolo", "lab", "fetch"], arguments, &["-o", "json"]].concat(),
+    )?;
     let text = String::from_utf8_lossy(&output.stdout);
     let tries: Vec<Try> = text
         .lines()
