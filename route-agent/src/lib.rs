@@ -37,6 +37,9 @@ mod tests {
         assert_eq!(tags::TUN_LINK, names::TUN_LINK);
         assert_eq!(tags::VXLAN_LINK, names::VXLAN_LINK);
         assert_eq!(tags::LINK_ANCHOR, names::LINK_ANCHOR);
-        assert_eq!((tags::VXLAN_VNI, tags::VXLAN_PORT), (names::VXLAN_VNI, names::VXLAN_PORT));
+        assert_eq!(
+            (tags::VXLAN_VNI, tags::VXLAN_PORT),
+            (names::VXLAN_VNI, names::VXLAN_PORT)
+        );
     }
 }

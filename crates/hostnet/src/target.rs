@@ -68,7 +68,9 @@ impl Target {
         });
         self.state.addresses.insert(link_local(desired.vtep.address.into()));
         if families(desired).contains(&Family::V4) {
-            self.state.addresses.insert(IpNet::from(IpAddr::from(tags::LINK_ANCHOR)));
+            self.state
+                .addresses
+                .insert(IpNet::from(IpAddr::from(tags::LINK_ANCHOR)));
         }
         let assigned = desired.sources.iter().filter(|source| source.assign);
         self.state

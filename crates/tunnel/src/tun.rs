@@ -105,7 +105,9 @@ impl TunDevice {
         let anchor = libc::sockaddr_in {
             sin_family: libc::AF_INET as libc::sa_family_t,
             sin_port: 0,
-            sin_addr: libc::in_addr { s_addr: u32::from(LINK_ANCHOR).to_be() },
+            sin_addr: libc::in_addr {
+                s_addr: u32::from(LINK_ANCHOR).to_be(),
+            },
             sin_zero: [0; 8],
         };
         // SAFETY: both are 16 bytes without padding, and a generic address is a family and bytes.

@@ -179,15 +179,16 @@ async fn over_udp(addresses: &[SocketAddr], payload: &[u8], result: &mut Try) ->
     let mut buffer = vec![0; 65_536];
     let length = loop {
         result.datagrams += 1;
-        // EMSGSIZE says that the path has just turned out narrower; the next datagram goes in fragments.
+        // Over IPv6 the socket tells of a packet-too-big by whichever call comes next.
         if let Err(error) = socket.send(payload).await
-            && error.raw_os_error() != Some(nix::errno::Errno::EMSGSIZE as i32)
+            && !is_too_long(&error)
         {
             return Err(error.into());
         }
         match tokio::time::timeout(SEND_AGAIN, socket.recv(&mut buffer)).await {
+            Ok(Err(error)) if is_too_long(&error) => {}
             Ok(received) => break received?,
-            Err(_) => continue,
+            Err(_) => {}
         }
     };
     let datagram = &buffer[..length];
@@ -199,6 +200,11 @@ async fn over_udp(addresses: &[SocketAddr], payload: &[u8], result: &mut Try) ->
         String::from_utf8_lossy(&datagram[..end]).into_owned(),
         datagram[end..].to_vec(),
     ))
+}
+
+/// The path has just turned out narrower; the next datagram goes in fragments.
+fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::errno::Errno::EMSGSIZE as i32)
 }
 
 /// Reads `pod=<name> client=<address>`.
