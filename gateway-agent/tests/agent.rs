@@ -2,6 +2,8 @@
 //!
 //! Needs root. Without it the test prints why it skips; `TOMBOLO_TEST_NO_SKIP=1` makes that a failure.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

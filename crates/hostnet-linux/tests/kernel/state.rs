@@ -121,7 +121,7 @@ fn an_address_that_no_cni_gives_is_ours_to_give() {
     assert!(node.ip("-6 route get fd02::1").contains("src fd01:0:0:7::7"));
     // And back to the CNI's: the routes follow, the addresses go.
     let observed = node.settle(&desired(Via::Vtep(peer_vtep().address)));
-    assert_eq!(observed.state.addresses.len(), 1);
+    assert_eq!(observed.state.addresses.len(), 2, "the vtep and the anchor");
 }
 
 #[test]
