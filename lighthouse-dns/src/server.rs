@@ -1,4 +1,4 @@
-//! UDP and TCP around [`answer`](crate::answer::answer).
+//! UDP and TCP around [`answer`].
 //!
 //! Every query is answered from the view that is current when it arrives; swapping the view never blocks one. A client cannot
 //! cost more than its socket: TCP connections are bounded in number, and idle ones end.

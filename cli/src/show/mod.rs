@@ -1,7 +1,7 @@
 //! `tombolo show …`: the clusterset as this cluster's agents see it.
 //!
 //! Only the local API is read, within two seconds; a dead peer is a row, never a wait. A report says whether everything it shows is
-//! good ([`Report::is_good`]), and that is the exit code. What an agent reported is believed only while the agent runs: a gateway
+//! good (`is_good`), and that is the exit code. What an agent reported is believed only while the agent runs: a gateway
 //! whose pod is not ready shows as `unknown`, however good its last words were.
 
 mod clusters;

@@ -2,7 +2,7 @@
 //!
 //! The caller says **what the node needs** ([`Desired`]: its underlay, its VXLAN peers, its own prefixes, and for each remote
 //! cluster its prefixes, path MTU and way out). The effects crate says **what the kernel holds** ([`Observed`]: only what is
-//! ours, plus a few facts). [`plan`] compares the two and returns ordered [`Op`]s. It is pure, total and level-triggered: it
+//! ours, plus a few facts). [`plan()`] compares the two and returns ordered [`Op`]s. It is pure, total and level-triggered: it
 //! remembers nothing, so a missed event, a restart and a hand-made change all heal in the same way.
 //!
 //! ```text

@@ -20,7 +20,7 @@
 //! **Writing.** An [`ApplyQueue`] is one task that carries out server-side applies in order, at most one order waiting for each
 //! object: a newer one replaces it. Planners decide whole states, so nothing is lost by that.
 //!
-//! **Connecting.** [`client`] and [`client_for`] make clients that fail soon instead of retrying for minutes, and [`explain`] turns
+//! **Connecting.** [`client()`] and [`client_for`] make clients that fail soon instead of retrying for minutes, and [`explain()`] turns
 //! what went wrong into a cause that a person can act on.
 
 #![forbid(unsafe_code)]

@@ -4,7 +4,7 @@
 //!
 //! * A **plain write** (create, update, patch) owns what it changed. Everybody else loses what was changed or removed.
 //! * An **apply** states all that its manager wants. Its fields are merged into the live object; what the manager applied
-//!   before and leaves out now is removed, unless another manager owns it too ([`prune`]). A value that differs from what another
+//!   before and leaves out now is removed, unless another manager owns it too ([`prune()`]). A value that differs from what another
 //!   manager owns is a conflict; `force` takes the field over.
 //!
 //! ```text

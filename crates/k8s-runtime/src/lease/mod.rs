@@ -1,6 +1,6 @@
 //! One of many leads.
 //!
-//! [`Election`] is the state machine: records of the lease and the time go in, what to do next comes out. [`campaign`] is the loop
+//! [`Election`] is the state machine: records of the lease and the time go in, what to do next comes out. [`campaign()`] is the loop
 //! around it that speaks to the API server.
 //!
 //! ```text
