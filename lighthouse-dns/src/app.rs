@@ -15,22 +15,7 @@ use crate::server::{Server, Shared};
 
 /// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
 pub fn main() -> ExitCode {
-    let config = Config::parse();
-    daemon::init_logging();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(config)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    daemon::run(run(Config::parse()))
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

@@ -21,28 +21,12 @@ use crate::status::StatusWriter;
 /// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
 pub fn main() -> ExitCode {
     let config = Config::parse();
-    daemon::init_logging();
-    // One thread: netlink sockets belong to the namespace of the thread that opened them, and there is little to do.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = runtime.block_on(async {
+    daemon::run(async {
         match config.verb {
             Some(Verb::Cleanup) => cleanup(&config).await,
             None => run(config).await,
         }
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 /// Takes everything of ours from the node, and says what it took.

@@ -12,10 +12,12 @@
 mod admin;
 mod logging;
 mod readiness;
+mod run;
 mod signal;
 
 pub use admin::{Admin, AdminError};
 pub use logging::init_logging;
 pub use prometheus::Registry;
 pub use readiness::Readiness;
+pub use run::run;
 pub use signal::shutdown;
