@@ -161,9 +161,9 @@ impl Lab {
 The lab is up. Try:
   {tombolo} lab exec --name {name} west -- {tombolo} show gateways
   {tombolo} lab exec --name {name} west -- {tombolo} show services
-  {tombolo} lab exec --name {name} west/default/client-worker -- getent hosts cart.shop.svc.clusterset.local
+  {tombolo} lab exec --name {name} west/default/client-worker -- tombolo lab fetch --host cart.shop.svc.clusterset.local --port 80 --source
   {tombolo} lab exec --name {name} west -- kubectl get serviceimports -A
-  {tombolo} lab cut --name {name} east-gw1      and watch what show gateways says
+  {tombolo} lab cut --name {name} east/gw1      and watch what show gateways says
   {tombolo} lab down --name {name}"
         );
     }
