@@ -83,6 +83,8 @@ pub(crate) struct Run {
     pub(crate) invites: Vec<(String, String)>,
     /// The server on the worker.
     pub(crate) till: Option<lab::Pod>,
+    /// What somebody else has on west's first gateway; it must outlive us.
+    pub(crate) foreign: Option<String>,
     /// When the last join began, until the first packet has crossed.
     pub(crate) joined_at: Option<Instant>,
 }
@@ -106,6 +108,7 @@ impl Demo {
             seed,
             invites: Vec::new(),
             till: None,
+            foreign: None,
             joined_at: None,
         };
         let result = self.run_labs(&mut run, &binaries);

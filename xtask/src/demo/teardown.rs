@@ -4,6 +4,7 @@ use anyhow::ensure;
 
 use super::Run;
 use super::lab::eventually;
+use super::outage::foreign;
 use super::steps::{CART, CLUSTERS, PATIENCE, resolve};
 
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
@@ -30,6 +31,15 @@ pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
             Ok(String::new())
         })?;
     }
+    run.step("what was somebody else's is still there", |run| {
+        let now = foreign(run, "west/gw1", false)?;
+        ensure!(
+            run.foreign.as_ref() == Some(&now),
+            "it was\n{:?}\nand is\n{now}",
+            run.foreign
+        );
+        Ok(String::new())
+    })?;
     run.step("lab down", |run| {
         run.lab.down()?;
         Ok(String::new())
