@@ -23,7 +23,7 @@ use crate::topology::LabName;
 /// # Errors
 /// When another command is at work on the lab, or something cannot be removed; the text names all of it.
 pub async fn down(name: &LabName) -> anyhow::Result<bool> {
-    let lock = Lock::take(name)?;
+    let lock = Lock::take(name).await?;
     let is_left = is_left(name)?;
     if is_left {
         demolish(name).await?;

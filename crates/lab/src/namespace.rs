@@ -11,6 +11,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns};
 use tokio::io::AsyncWriteExt;
 
+use crate::state::Lock;
 use crate::topology::LabName;
 
 /// A named network namespace, there or not.
@@ -114,7 +115,19 @@ impl Namespace {
     /// # Errors
     /// When one of the commands fails; the ones before it stay done.
     pub async fn ip(&self, batch: &str) -> anyhow::Result<()> {
-        run_ip(&["-n", &self.0], batch)
+        self.run_ip(batch, Stdio::null()).await
+    }
+
+    /// Runs `ip` with a batch of commands inside, and has it hold the lock as well.
+    ///
+    /// # Errors
+    /// When one of the commands fails; the ones before it stay done.
+    pub(crate) async fn connect(&self, batch: &str, lock: &Lock) -> anyhow::Result<()> {
+        self.run_ip(batch, lock.share()?).await
+    }
+
+    async fn run_ip(&self, batch: &str, output: Stdio) -> anyhow::Result<()> {
+        run_ip(&["-n", &self.0], batch, output)
             .await
             .with_context(|| format!("in the network namespace '{}'", self.0))
     }
@@ -144,16 +157,24 @@ impl Namespace {
     }
 }
 
-/// Creates namespaces, in one batch.
+/// Creates namespaces, in one batch that holds the lock as well.
 ///
 /// # Errors
 /// When one is there already, or the process may not.
-pub async fn create(namespaces: &[Namespace]) -> anyhow::Result<()> {
+pub(crate) async fn create(namespaces: &[Namespace], lock: &Lock) -> anyhow::Result<()> {
     let lines: Vec<String> = namespaces
         .iter()
         .map(|namespace| format!("netns add {}\n", namespace.0))
         .collect();
-    run_ip(&[], &lines.concat()).await
+    connect(&lines.concat(), lock).await
+}
+
+/// Runs `ip` with a batch of commands on whole namespaces, and has it hold the lock as well.
+///
+/// # Errors
+/// When one of the commands fails; the ones before it stay done.
+pub(crate) async fn connect(batch: &str, lock: &Lock) -> anyhow::Result<()> {
+    run_ip(&[], batch, lock.share()?).await
 }
 
 /// Runs `ip` with a batch of commands in the namespace of this process.
@@ -161,7 +182,7 @@ pub async fn create(namespaces: &[Namespace]) -> anyhow::Result<()> {
 /// # Errors
 /// When one of the commands fails; the ones before it stay done.
 pub async fn ip(batch: &str) -> anyhow::Result<()> {
-    run_ip(&[], batch).await
+    run_ip(&[], batch, Stdio::null()).await
 }
 
 /// Writes sysctls below `/proc/sys/net`, which are those of the calling thread's namespace.
@@ -176,19 +197,19 @@ pub fn write_sysctls<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>)
     Ok(())
 }
 
-async fn run_ip(options: &[&str], batch: &str) -> anyhow::Result<()> {
-    feed("ip", &[options, &["-batch", "-"]].concat(), batch).await
+async fn run_ip(options: &[&str], batch: &str, output: Stdio) -> anyhow::Result<()> {
+    feed("ip", &[options, &["-batch", "-"]].concat(), batch, output).await
 }
 
-/// Runs a program of the distribution with a text as its input.
+/// Runs a program of the distribution with a text as its input, and a place for what it prints.
 ///
 /// # Errors
 /// When it cannot be started or ends with an error; what it said is in the text.
-pub(crate) async fn feed(program: &str, arguments: &[&str], input: &str) -> anyhow::Result<()> {
+pub(crate) async fn feed(program: &str, arguments: &[&str], input: &str, output: Stdio) -> anyhow::Result<()> {
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(output)
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()

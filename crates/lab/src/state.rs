@@ -16,6 +16,8 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -34,10 +36,10 @@ pub struct Lab {
 #[derive(Debug, Clone)]
 pub struct Directory(PathBuf);
 
-/// Held while a command changes a lab.
+/// Held while a command changes a lab, and by whatever it started until that has ended, even when the command was killed.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
     path: PathBuf,
 }
 
@@ -220,13 +222,14 @@ impl Directory {
 }
 
 impl Lock {
-    /// Takes the lock of a lab.
+    /// Takes the lock of a lab, for which it waits a while: a command that was killed may have left a child at work.
     ///
     /// # Errors
-    /// When another command has it.
-    pub fn take(name: &LabName) -> anyhow::Result<Self> {
+    /// When another command keeps it.
+    pub async fn take(name: &LabName) -> anyhow::Result<Self> {
         std::fs::create_dir_all(BASE).with_context(|| format!("cannot make {BASE}; the lab needs root"))?;
         let path = Path::new(BASE).join(format!("{name}.lock"));
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let file = File::options()
                 .create(true)
@@ -235,6 +238,10 @@ impl Lock {
                 .with_context(|| format!("cannot open {}", path.display()))?;
             match file.try_lock() {
                 Ok(()) => {}
+                Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     bail!("another command is at work on the lab '{name}'; wait for it to end, or end it")
                 }
@@ -246,9 +253,17 @@ impl Lock {
             let is_current =
                 std::fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino()));
             if is_current {
-                return Ok(Self { _file: file, path });
+                return Ok(Self { file, path });
             }
         }
+    }
+
+    /// A standard output for a child that prints nothing: until the child has ended, the lock is held.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub(crate) fn share(&self) -> io::Result<Stdio> {
+        self.file.try_clone().map(Stdio::from)
     }
 
     /// Gives the lock up and removes its file, and the directory above when this was the last lab.
@@ -265,3 +280,4 @@ fn flat(name: &str) -> String {
 }
 
 const BASE: &str = "/run/tombolo-lab";
+const PATIENCE: Duration = Duration::from_secs(10);

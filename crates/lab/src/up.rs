@@ -27,13 +27,13 @@ use crate::wiring::wiring;
 /// When the machine lacks something, or a step fails. What was made by then stays, to be looked at; `down` removes it.
 pub async fn up(topology: Topology, with_kubernetes: bool, tell: impl Fn(&str)) -> anyhow::Result<Lab> {
     check_machine()?;
-    let _lock = Lock::take(&topology.lab)?;
+    let lock = Lock::take(&topology.lab).await?;
     if down::is_left(&topology.lab)? {
         tell(&format!("removing what is left of an earlier lab '{}'", topology.lab));
         down::demolish(&topology.lab).await?;
     }
     let lab = Lab::begin(topology)?;
-    connect(&lab).await?;
+    connect(&lab, &lock).await?;
     let count = lab.topology().host_names().len();
     tell(&format!(
         "{count} network namespaces are connected (seed {})",
@@ -85,18 +85,20 @@ impl Lab {
 }
 
 /// Makes the namespaces and the links.
-async fn connect(lab: &Lab) -> anyhow::Result<()> {
+async fn connect(lab: &Lab, lock: &Lock) -> anyhow::Result<()> {
     let wiring = wiring(lab.topology(), |host| lab.namespace(host).name().to_owned());
     let namespaces: Vec<Namespace> = wiring.hosts.iter().map(|setup| lab.namespace(&setup.host)).collect();
-    namespace::create(&namespaces)
+    namespace::create(&namespaces, lock)
         .await
         .context("cannot make the network namespaces")?;
     for (setup, namespace) in wiring.hosts.iter().zip(&namespaces) {
         namespace.sysctls(setup.sysctls.iter().copied())?;
     }
-    namespace::ip(&wiring.links).await.context("cannot make the links")?;
+    namespace::connect(&wiring.links, lock)
+        .await
+        .context("cannot make the links")?;
     let batches = wiring.hosts.iter().zip(&namespaces);
-    try_join_all(batches.map(|(setup, namespace)| namespace.ip(&setup.batch))).await?;
+    try_join_all(batches.map(|(setup, namespace)| namespace.connect(&setup.batch, lock))).await?;
     Ok(())
 }
 

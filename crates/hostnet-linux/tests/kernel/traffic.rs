@@ -118,15 +118,25 @@ impl World {
     /// What `far` must not have received: a later datagram that it may receive came, and this one had not.
     fn nothing_arrived(&self, leak: &UdpSocket, other: &UdpSocket, [_, _, beyond]: [&str; 3]) {
         self.send(beyond);
-        other.recv(&mut [0; 8]).unwrap();
+        receive(other).unwrap();
         leak.set_nonblocking(true).unwrap();
-        let leaked = leak.recv(&mut [0; 8]);
+        let leaked = receive(leak);
         assert_eq!(
             leaked.unwrap_err().kind(),
             io::ErrorKind::WouldBlock,
             "a packet for the remote cluster leaked"
         );
         leak.set_nonblocking(false).unwrap();
+    }
+}
+
+/// Waits for a datagram. A read with a time limit is not resumed by the kernel when the process was stopped for a while.
+fn receive(socket: &UdpSocket) -> io::Result<IpAddr> {
+    loop {
+        match socket.recv_from(&mut [0; 8]).map(|(_, source)| source.ip()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
@@ -142,7 +152,7 @@ fn nothing_leaks_when_the_tun_goes_away() {
         let (leak, other) = (world.listen(remote), world.listen(beyond));
         // Without our state the packet takes the default route: so the rest of this test can fail.
         world.send(remote);
-        leak.recv(&mut [0; 8]).unwrap();
+        receive(&leak).unwrap();
 
         let tun: Tun = world.node.tun();
         world.node.settle(&desired(Via::Tun));
@@ -238,7 +248,7 @@ fn the_source_stays_although_the_cni_masquerades() {
         let seen = || {
             let receiver = world.listen(remote);
             world.send(remote);
-            receiver.recv_from(&mut [0; 8]).unwrap().1.ip()
+            receive(&receiver).unwrap()
         };
         assert_eq!(seen(), pod_address);
         wanted.keep_source = false;

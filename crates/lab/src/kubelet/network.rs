@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use nix::sys::signal::Signal;
-use std::time::Duration;
 
 use crate::namespace::{self, Namespace};
 use crate::process;
@@ -63,6 +64,7 @@ impl Network {
             "nft",
             &["-f", "-"],
             &masquerading(&self.pod_prefixes, &self.cluster_prefixes),
+            Stdio::null(),
         )
         .await
     }

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -256,7 +256,13 @@ impl Namespaces {
             socket.connect(to).unwrap();
             socket.send(b"?").ok()?;
             let mut buffer = [0; 64];
-            let length = socket.recv(&mut buffer).ok()?;
+            let length = loop {
+                match socket.recv(&mut buffer) {
+                    // A read with a time limit is not resumed by the kernel when the process was stopped for a while.
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    result => break result.ok()?,
+                }
+            };
             parse(str::from_utf8(&buffer[..length]).unwrap())
         })
     }

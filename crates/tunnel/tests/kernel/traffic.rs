@@ -1,6 +1,6 @@
 //! Real sockets whose packets cross a cable.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
@@ -53,18 +53,28 @@ pub(crate) fn udp(side: &Side, family: usize) -> UdpSocket {
     socket
 }
 
+/// Waits for a datagram. A read with a time limit is not resumed by the kernel when the process was stopped for a while.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.unwrap(),
+        }
+    }
+}
+
 /// Asserts that a datagram crosses and comes back.
 pub(crate) fn assert_echo(from: &UdpSocket, to: &UdpSocket) {
     let mut buffer = [0; 64];
     from.send_to(b"ping", to.local_addr().unwrap()).unwrap();
-    let (len, source) = to.recv_from(&mut buffer).unwrap();
+    let (len, source) = receive(to, &mut buffer);
     assert_eq!(
         (&buffer[..len], source),
         (b"ping".as_slice(), from.local_addr().unwrap()),
         "the source is kept"
     );
     to.send_to(b"pong", source).unwrap();
-    let (len, _) = from.recv_from(&mut buffer).unwrap();
+    let (len, _) = receive(from, &mut buffer);
     assert_eq!(&buffer[..len], b"pong");
 }
 
@@ -136,7 +146,7 @@ fn set_option(socket: &UdpSocket, level: i32, (name, value): (i32, i32)) {
     let len = size_of::<i32>() as libc::socklen_t;
     // SAFETY: the descriptor is open and the pointer refers to an int of the length given.
     let rc = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
-    assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
+    assert_eq!(rc, 0, "{}", io::Error::last_os_error());
 }
 
 fn option_of(socket: &UdpSocket, level: i32, name: i32) -> i32 {
@@ -144,7 +154,7 @@ fn option_of(socket: &UdpSocket, level: i32, name: i32) -> i32 {
     let mut len = size_of::<i32>() as libc::socklen_t;
     // SAFETY: the descriptor is open and both pointers refer to live values of the lengths given.
     let rc = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
-    assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
+    assert_eq!(rc, 0, "{}", io::Error::last_os_error());
     value
 }
 
