@@ -3,6 +3,9 @@
 //! Every bench fills one [`Report`]: a figure is all samples of one name over all rounds, a ratio is of two medians. What cannot
 //! be measured on a machine is a step that is not ok, with the reason, and has no figure.
 
+mod dataplane;
+mod lanes;
+
 use std::path::PathBuf;
 
 use anyhow::ensure;
@@ -21,11 +24,19 @@ pub(crate) struct Bench {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {}
+enum What {
+    /// Our data plane beside plain veth, wireguard-go and boringtun-cli
+    Dataplane(dataplane::Dataplane),
+    /// Our data plane with 1, 2, 4 … lanes
+    Lanes(lanes::Lanes),
+}
 
 impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let report: Report = match self.what {};
+        let report: Report = match self.what {
+            What::Dataplane(bench) => bench.run()?,
+            What::Lanes(bench) => bench.run()?,
+        };
         report.print();
         if let Some(path) = &self.json {
             report.write(path)?;
