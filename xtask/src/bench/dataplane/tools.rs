@@ -60,7 +60,7 @@ pub(crate) fn boringtun_cli() -> anyhow::Result<String> {
 
 /// What switches offloads off.
 pub(crate) fn ethtool() -> anyhow::Result<String> {
-    installed("ethtool").map_or_else(|| debian("ethtool", &own_suite()?, "usr/sbin/ethtool"), Ok)
+    installed("ethtool").map_or_else(|| debian("ethtool", &own_suite()?, "sbin/ethtool"), Ok)
 }
 
 /// Unpacks a package of Debian from the mirror that this machine uses, with the suite changed, and installs nothing.
