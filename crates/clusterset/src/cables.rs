@@ -18,6 +18,7 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
     if snapshot.own().is_some_and(|own| own.state != ClusterState::Active) {
         return plan;
     }
+    let own_lanes = snapshot.gateways.get(me).map_or(1, |mine| mine.lanes);
     let own_protocol = snapshot.own().map(|own| own.protocol);
     for cluster in snapshot.clusters.values() {
         let speaks_ours = own_protocol.is_none_or(|own| own.newest_common(cluster.protocol).is_some());
@@ -29,7 +30,8 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
             plan.send.push((*prefix, cluster.id.clone()));
             plan.accept.push((*prefix, cluster.id.clone()));
         }
-        plan.peers.extend(snapshot.gateways_of(&cluster.id).map(peer));
+        let with_lanes = |gateway| peer(gateway, own_lanes);
+        plan.peers.extend(snapshot.gateways_of(&cluster.id).map(with_lanes));
         if let Some(active) = choice::active(snapshot, &cluster.id) {
             plan.chosen.insert(cluster.id.clone(), active.id.clone());
         }
@@ -38,7 +40,7 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
     plan
 }
 
-fn peer(gateway: &Gateway) -> PeerPlan {
+fn peer(gateway: &Gateway, own_lanes: u8) -> PeerPlan {
     PeerPlan {
         gateway: gateway.id.clone(),
         public_key: gateway.public_key,
@@ -46,6 +48,10 @@ fn peer(gateway: &Gateway) -> PeerPlan {
         probe_address: match gateway.probe {
             ProbeMode::Tombolo => Some(probe_address(&gateway.public_key)),
             ProbeMode::None => None,
+        },
+        lanes: match gateway.probe {
+            ProbeMode::Tombolo => gateway.lanes.min(own_lanes).max(1),
+            ProbeMode::None => 1,
         },
     }
 }
@@ -165,6 +171,28 @@ mod tests {
             .collect();
         assert_eq!(holders.len(), 1);
         assert_eq!(holders[0].gateway.cluster.as_str(), "north");
+    }
+
+    #[test]
+    fn both_ends_settle_on_the_fewer_lanes_and_a_stock_peer_has_one() {
+        let mut snapshot = snapshot();
+        let offer = |snapshot: &mut Snapshot, cluster, node, lanes| {
+            let id = fixture::gateway(cluster, node).id;
+            snapshot.gateways.get_mut(&id).unwrap().lanes = lanes;
+        };
+        offer(&mut snapshot, "east", "a", 4);
+        offer(&mut snapshot, "west", "a", 8);
+        offer(&mut snapshot, "west", "b", 2);
+        offer(&mut snapshot, "north", "a", 8);
+        let north = fixture::gateway("north", "a").id;
+        snapshot.gateways.get_mut(&north).unwrap().probe = ProbeMode::None;
+        let lanes: BTreeMap<_, _> = plan_of(&snapshot)
+            .peers
+            .into_iter()
+            .map(|peer| (peer.gateway.to_string(), peer.lanes))
+            .collect();
+        let wanted = [("north/a", 1), ("north/b", 1), ("west/a", 4), ("west/b", 2)];
+        assert_eq!(lanes, wanted.map(|(name, lanes)| (name.to_owned(), lanes)).into());
     }
 
     #[test]

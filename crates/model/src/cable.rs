@@ -36,6 +36,8 @@ pub struct PeerPlan {
     pub candidates: Vec<SocketAddr>,
     /// The reserved address of its probes; none for a stock WireGuard peer.
     pub probe_address: Option<Ipv6Addr>,
+    /// Parallel lanes of the cable: what both ends have, and one towards a stock peer.
+    pub lanes: u8,
 }
 
 /// What a gateway says of itself in every probe.

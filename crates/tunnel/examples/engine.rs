@@ -17,7 +17,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use ipnet::IpNet;
 use model::{CablePlan, ClusterId, GatewayId, PeerPlan, PublicKey, probe_address};
-use tunnel::{Engine, EngineConfig, SingleLane, TunDevice, load_or_create_key};
+use tunnel::{Engine, EngineConfig, Lanes, TunDevice, load_or_create_key};
 
 #[derive(Parser)]
 struct Flags {
@@ -48,6 +48,9 @@ struct Flags {
     /// MTU inside the cable.
     #[arg(long, default_value_t = 1420)]
     mtu: u16,
+    /// Lanes, each a thread; the other end must have as many. A stock peer gets one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    lanes: u8,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -66,10 +69,11 @@ fn main() -> anyhow::Result<()> {
         // Fails only when main has ended, and then nobody wants to know.
         let _ = changed.send(());
     });
-    let engine = SingleLane::start(EngineConfig {
+    let engine = Lanes::start(EngineConfig {
         private_key,
         tun,
         port: flags.listen,
+        lanes: flags.lanes,
         on_change,
     })?;
     configure_link(&flags)?;
@@ -101,6 +105,7 @@ fn plan(flags: &Flags, public_key: PublicKey) -> anyhow::Result<CablePlan> {
             public_key,
             candidates: flags.peer.clone(),
             probe_address: (!flags.stock).then(|| probe_address(&public_key)),
+            lanes: if flags.stock { 1 } else { flags.lanes },
         }],
         send: towards_peer.clone(),
         accept: towards_peer,

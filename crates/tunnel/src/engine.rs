@@ -38,4 +38,6 @@ pub struct CableStatus {
     pub connection: Connection,
     /// What the other end last said of itself; a stock peer says nothing.
     pub role: Option<ProbeRole>,
+    /// The lanes that carry packets: bit 0 is the first.
+    pub lanes: u16,
 }

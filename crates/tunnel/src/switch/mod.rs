@@ -1,12 +1,18 @@
-//! What happens to a packet, decided without a device: [`Switch`] is handed packets, datagrams and the time, and acts through a
-//! [`Wire`].
+//! What happens to a packet in one lane, decided without a device: [`Switch`] is handed packets, datagrams and the time, and acts
+//! through a [`Wire`].
+//!
+//! The first lane has a cable to every peer. The others have one to those that have as many lanes, and that traffic is meant to
+//! go to; what they cannot send they hand over to the first, so a lane that does not work costs speed and nothing else.
 //!
 //! * `tables`: prefix → cluster, cluster → live peer.
 //! * `peer`: one cable: its `Tunn`, its liveness, its counters.
+//! * `handshakes`: what all lanes know together of them.
 //! * `outbound`: from the TUN device into a cable.
 //! * `inbound`: from a socket to a peer, and out of its cable.
 
+mod handshakes;
 mod inbound;
+mod initiation;
 mod outbound;
 mod peer;
 mod tables;
@@ -19,21 +25,41 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boringtun::noise::rate_limiter::RateLimiter;
-use model::{CablePlan, ProbeRole, PublicKey};
+use model::{CablePlan, PeerPlan, ProbeRole, PublicKey};
+use packet::VirtioNetHeader;
+use packet::ecn::Ecn;
 
 use crate::counters::{Drops, PeerCounters};
 use crate::engine::CableStatus;
 use crate::key::PrivateKey;
+use crate::udp::Remote;
+pub(crate) use handshakes::Handshakes;
 use peer::{Context, Peer};
 use tables::Tables;
 
 /// Where packets leave the switch.
+///
+/// Bulk goes through rooms of the wire's own, so that a packet is sealed where it is sent from and opened where it is merged:
+/// write to the room, then say what it is. A room that is asked for again is empty.
 pub(crate) trait Wire {
-    /// Sends a datagram on the underlay.
-    fn send(&mut self, to: SocketAddr, datagram: &[u8]) -> io::Result<()>;
-    /// Hands a packet to the kernel through the TUN device.
+    /// Sends a datagram on the underlay at once, after all that was sent before.
+    fn send(&mut self, to: Remote, datagram: &[u8]) -> io::Result<()>;
+    /// Hands a packet to the kernel through the TUN device at once.
     fn deliver(&mut self, packet: &[u8]) -> io::Result<()>;
+    /// Room to seal a packet into, of at least [`ROOM`] bytes.
+    fn seal_room(&mut self) -> &mut [u8];
+    /// Sends the first `len` bytes of the room, soon, with others of their kind. The wire counts what fails.
+    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize);
+    /// Room to open a datagram into, of at least [`ROOM`] bytes.
+    fn open_room(&mut self) -> &mut [u8];
+    /// What was written to that room.
+    fn opened(&mut self) -> &mut [u8];
+    /// Hands the first `len` bytes of the room to the kernel, soon, with others of their flow. The wire counts what fails.
+    fn deliver_opened(&mut self, len: usize);
+    /// Gives a datagram of the cable port to the lane that it is for. The wire counts what fails.
+    fn hand_over_datagram(&mut self, lane: usize, from: SocketAddr, ecn: Ecn, datagram: &[u8]);
+    /// Gives what came from the TUN device to another lane. The wire counts what fails.
+    fn hand_over_packet(&mut self, lane: usize, header: VirtioNetHeader, packet: &[u8]);
 }
 
 /// All cables of this gateway, and the tables between them and the TUN device.
@@ -47,9 +73,12 @@ pub(crate) struct Switch {
     icmp_sources: Vec<IpAddr>,
     /// ICMP errors that may still be sent in this tick (RFC 4443 §2.4 f).
     icmp_budget: u32,
-    /// Shared by all peers, so that a flood is bounded whoever it claims to be from.
-    limiter: RateLimiter,
-    limit: u64,
+    lane: usize,
+    /// How many lanes we run.
+    lanes: usize,
+    /// How many lanes each peer has with us, also those that have no cable in this one.
+    lanes_of: HashMap<PublicKey, usize>,
+    handshakes: Arc<Handshakes>,
     context: Context,
     drops: Arc<Drops>,
     changed: bool,
@@ -63,7 +92,13 @@ struct Peers {
 }
 
 impl Switch {
-    pub(crate) fn new(key: PrivateKey, drops: Arc<Drops>) -> Self {
+    /// The switch of the lane of this number, of so many.
+    pub(crate) fn new(
+        key: PrivateKey,
+        (lane, lanes): (usize, usize),
+        handshakes: Arc<Handshakes>,
+        drops: Arc<Drops>,
+    ) -> Self {
         let public_key = key.public_key();
         Self {
             public_key,
@@ -73,9 +108,11 @@ impl Switch {
             mtu: u16::MAX,
             icmp_sources: Vec::new(),
             icmp_budget: ICMP_PER_TICK,
-            limiter: RateLimiter::new(key.public(), MIN_HANDSHAKES_PER_SECOND),
-            limit: MIN_HANDSHAKES_PER_SECOND,
-            context: Context::new(&key),
+            lane,
+            lanes,
+            lanes_of: HashMap::new(),
+            handshakes,
+            context: Context::new(&key, lane),
             key,
             drops,
             changed: true,
@@ -87,9 +124,16 @@ impl Switch {
         self.context.role = plan.role;
         self.mtu = plan.mtu;
         self.icmp_sources.clone_from(&plan.icmp_sources);
-        self.peers
-            .retain(|peer| plan.peers.iter().any(|wanted| peer.is(wanted)));
-        for wanted in &plan.peers {
+        self.lanes_of = plan
+            .peers
+            .iter()
+            .map(|peer| (peer.public_key, usize::from(peer.lanes).clamp(1, self.lanes)))
+            .collect();
+        self.handshakes.retain(|key| self.lanes_of.contains_key(key));
+        let lane = self.lane;
+        let mine = || plan.peers.iter().filter(|peer| has_lane(plan, peer, lane));
+        self.peers.retain(|peer| mine().any(|wanted| peer.is(wanted)));
+        for wanted in mine() {
             if wanted.public_key == self.public_key {
                 tracing::warn!(gateway = %wanted.gateway, "a peer has our own key: was a node's state copied? It gets no cable");
                 continue;
@@ -111,14 +155,14 @@ impl Switch {
             }
         }
         self.tables = Tables::new(plan, &self.peers, &self.tables);
-        self.set_handshake_limit(self.peers.by_key.len());
         self.changed = true;
     }
 
     /// Lets time pass: timers of every session, handshakes and probes that are due. To be called at [`Self::next_tick`].
     pub(crate) fn tick(&mut self, now: Instant, wire: &mut impl Wire) {
         self.icmp_budget = ICMP_PER_TICK;
-        self.limiter.reset_count();
+        // It looks at the clock itself, and forgets once a second.
+        self.handshakes.limiter().reset_count();
         // Cables that carry traffic come first when many have to shake hands at once.
         let mut handshakes = HANDSHAKES_PER_TICK;
         for chosen_first in [true, false] {
@@ -164,14 +208,6 @@ impl Switch {
             self.tables.choose(&self.peers);
         }
     }
-
-    fn set_handshake_limit(&mut self, peers: usize) {
-        let limit = MIN_HANDSHAKES_PER_SECOND.max(4 * peers as u64);
-        if limit != self.limit {
-            self.limit = limit;
-            self.limiter = RateLimiter::new(self.key.public(), limit);
-        }
-    }
 }
 
 impl Peers {
@@ -209,6 +245,12 @@ impl Peers {
     }
 }
 
+/// Whether a peer has a cable in a lane: in the first always, in others if it has that many, and if traffic for its cluster goes to it.
+fn has_lane(plan: &CablePlan, peer: &PeerPlan, lane: usize) -> bool {
+    let chosen = plan.chosen.get(&peer.gateway.cluster);
+    lane == 0 || lane < usize::from(peer.lanes) && chosen.is_none_or(|chosen| *chosen == peer.gateway)
+}
+
 /// `true` for the addresses that probes use (see [`model::probe_address`]); no packet of anyone else may carry one.
 fn is_reserved(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.octets().starts_with(&PROBE_PREFIX))
@@ -219,6 +261,8 @@ const NO_ROLE: ProbeRole = ProbeRole {
     active: false,
     epoch: 0,
 };
+/// The largest datagram, and what WireGuard adds to the largest packet.
+pub(crate) const ROOM: usize = 65_535 + 32;
 const PROBE_PREFIX: [u8; 4] = [0xfd, 0x74, 0x6f, 0x6d];
 /// boringtun's timers count in the time of the last call, so it may not lie far back.
 const TICK: Duration = Duration::from_millis(100);
@@ -226,5 +270,3 @@ const MIN_TICK: Duration = Duration::from_millis(5);
 const ICMP_PER_TICK: u32 = 100;
 /// A handshake is some curve arithmetic; more than this at once would hold up the packets.
 const HANDSHAKES_PER_TICK: u32 = 32;
-/// At boringtun's default of 10 a restart beside many peers is answered with cookies and seconds of waiting.
-const MIN_HANDSHAKES_PER_SECOND: u64 = 1000;

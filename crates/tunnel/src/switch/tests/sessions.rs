@@ -186,7 +186,7 @@ fn a_flood_of_handshakes_is_answered_with_cookies() {
     east.apply();
     west.apply();
     let initiation = initiation_of(&mut east);
-    west.switch.limiter = RateLimiter::new(west.switch.key.public(), 5);
+    west.switch.handshakes = Arc::new(Handshakes::with_limit(&west.switch.key, 5));
     west.out.sent.clear();
     for _ in 0..8 {
         west.receive(east.address, &initiation);
@@ -248,6 +248,7 @@ fn a_stock_peer_exchanges_packets_whoever_starts() {
             public_key: stock_key.public_key(),
             candidates: if stock_starts { vec![] } else { vec![stock_address] },
             probe_address: None,
+            lanes: 1,
         }];
         east.apply();
         let mut stock = Tunn::new(
