@@ -76,9 +76,14 @@ fn main() -> anyhow::Result<()> {
         lanes: flags.lanes,
         on_change,
     })?;
-    configure_link(&flags)?;
     engine.apply(&plan(&flags, peer_key)?);
+    let mut configured = false;
     for () in changes {
+        // The engine sets the link up, with an address of its own, before it knows of the peer; ours come after it.
+        if !configured && !engine.status().is_empty() {
+            configure_link(&flags)?;
+            configured = true;
+        }
         if let Some(failure) = engine.failure() {
             anyhow::bail!(failure);
         }
@@ -121,7 +126,10 @@ fn configure_link(flags: &Flags) -> anyhow::Result<()> {
         ip(&format!("address replace {address} dev {link}"))?;
     }
     for prefix in &flags.prefix {
-        ip(&format!("route replace {prefix} dev {link}"))?;
+        let is_same_family = |address: &&IpNet| address.addr().is_ipv4() == prefix.addr().is_ipv4();
+        let source = flags.address.iter().find(is_same_family);
+        let source = source.map_or_else(String::new, |address| format!(" src {}", address.addr()));
+        ip(&format!("route replace {prefix} dev {link}{source}"))?;
     }
     Ok(())
 }

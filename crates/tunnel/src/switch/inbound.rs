@@ -94,7 +94,7 @@ impl Switch {
                 let lanes = *self.lanes_of.get(half.sender()).ok_or(DropReason::UnknownKey)?;
                 // A peer with one lane may be of any kind, and its index means nothing to us.
                 let lane = if lanes == 1 { 0 } else { lane_of(half.sender_index()) };
-                if lane >= lanes {
+                if lane >= lanes.min(self.lanes) {
                     return Err(DropReason::UnknownSession);
                 }
                 Ok((lane, Whose::Sender(half)))

@@ -127,7 +127,7 @@ impl Switch {
         self.lanes_of = plan
             .peers
             .iter()
-            .map(|peer| (peer.public_key, usize::from(peer.lanes).clamp(1, self.lanes)))
+            .map(|peer| (peer.public_key, usize::from(peer.lanes).max(1)))
             .collect();
         self.handshakes.retain(|key| self.lanes_of.contains_key(key));
         let lane = self.lane;
