@@ -196,7 +196,15 @@ mod tests {
     #[tokio::test]
     async fn an_unreachable_server_is_named_with_its_address_and_why() {
         // Port 9 (discard) has no listener on the loopback.
-        let broker = with_token(at("https://127.0.0.1:9", ""), "x", "broker").unwrap();
+        let broker = with_token(
+            ServerAddress {
+                url: "https://127.0.0.1:9",
+                ..ServerAddress::default()
+            },
+            "x",
+            "broker",
+        )
+        .unwrap();
         let error = broker.client.apiserver_version().await.unwrap_err();
         let text = broker.failed("redeem the token")(error).to_string();
         assert!(
