@@ -48,6 +48,9 @@ pub(crate) struct Demo {
     /// Name of the lab, so that several can be up at once
     #[arg(long, default_value = "demo")]
     name: String,
+    /// Put clusters and broker on the API servers of the kubeconfigs in this folder (cluster1.kubeconfig and so on)
+    #[arg(long, value_name = "DIR")]
+    kubeconfig_dir: Option<PathBuf>,
     /// Leave out the second lab, whose underlay takes 1,400 bytes
     #[arg(long)]
     one_lab: bool,
@@ -102,7 +105,7 @@ impl Demo {
         println!("seed {seed} (repeat with --seed {seed})");
         let started = Instant::now();
         let mut run = Run {
-            lab: Lab::new(&binaries, &self.name)?,
+            lab: self.lab(&binaries, "")?,
             report,
             ip_family: self.ip_family,
             seed,
@@ -138,12 +141,20 @@ impl Demo {
         result
     }
 
+    fn lab(&self, binaries: &std::path::Path, suffix: &str) -> anyhow::Result<Lab> {
+        Lab::new(
+            binaries,
+            &format!("{}{suffix}", self.name),
+            self.kubeconfig_dir.as_deref(),
+        )
+    }
+
     fn run_labs(&self, run: &mut Run, binaries: &std::path::Path) -> anyhow::Result<()> {
         steps::run(run, self.upto, self.prove, self.keep)?;
         if self.upto >= 2 && !self.one_lab && !self.keep {
             run.lab.down()?;
             println!("-- the same over an underlay of 1,400 bytes");
-            run.lab = Lab::new(binaries, &format!("{}narrow", self.name))?;
+            run.lab = self.lab(binaries, "narrow")?;
             run.invites.clear();
             steps::run_narrow(run)?;
         }

@@ -145,3 +145,65 @@ fn unless_there<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
 
 const ROOT_CA: &str = "kube-root-ca.crt";
 const RESYNC: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::{Method, Request};
+    use axum::response::Json;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A server with one object in one namespace, which it lets go only when it is told to.
+    #[derive(Debug, Default)]
+    struct Server {
+        is_emptied: bool,
+        is_released: bool,
+    }
+
+    async fn answer(State(server): State<Arc<Mutex<Server>>>, request: Request<axum::body::Body>) -> Json<Value> {
+        let mut server = server.lock().unwrap();
+        let list = |items: Value| json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items});
+        Json(match (request.method(), request.uri().path()) {
+            (&Method::GET, "/api") => {
+                json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+            }
+            (&Method::GET, "/apis") => json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}),
+            (&Method::GET, "/api/v1") => json!({"kind": "APIResourceList", "groupVersion": "v1", "resources": [
+                {"name": "configmaps", "singularName": "configmap", "kind": "ConfigMap", "namespaced": true, "verbs": ["list", "deletecollection"]},
+                {"name": "bindings", "singularName": "binding", "kind": "Binding", "namespaced": true, "verbs": ["create"]},
+            ]}),
+            (&Method::GET, "/api/v1/namespaces/old/configmaps") if server.is_emptied => list(json!([])),
+            (&Method::GET, "/api/v1/namespaces/old/configmaps") => list(json!([{"metadata": {"name": "a"}}])),
+            (&Method::DELETE, "/api/v1/namespaces/old/configmaps") => {
+                server.is_emptied = true;
+                json!({"kind": "Status", "status": "Success", "metadata": {}})
+            }
+            (&Method::PUT, "/api/v1/namespaces/old/finalize") => {
+                assert!(server.is_emptied, "what is in it must go first");
+                server.is_released = true;
+                json!({"kind": "Namespace", "metadata": {"name": "old"}})
+            }
+            other => panic!("unexpected {other:?}"),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_deleted_namespace_is_emptied_and_then_let_go() {
+        let server = Arc::new(Mutex::new(Server::default()));
+        let client = Client::new(
+            Router::new().fallback(answer).with_state(Arc::clone(&server)),
+            "default",
+        );
+        let namespace = json!({"metadata": {"name": "old"}, "spec": {"finalizers": ["kubernetes"]}});
+        let namespace: Namespace = serde_json::from_value(namespace).unwrap();
+        empty(&client, &namespace).await.unwrap();
+        assert!(!server.lock().unwrap().is_released);
+        empty(&client, &namespace).await.unwrap();
+        assert!(server.lock().unwrap().is_released);
+    }
+}
