@@ -153,13 +153,18 @@ impl Lab {
     /// `tombolo broker VERB …` as the broker's administrator.
     pub(crate) fn broker(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let kubeconfig = match self.servers {
-            Some(_) => format!("/run/tombolo-lab/{}/kubeconfigs/broker.yaml", self.name),
+            Some(_) => self.kubeconfig("broker"),
             None => format!("{}/admin.kubeconfig", self.broker_data()),
         };
         self.tombolo(
             "broker",
             &[&["broker"], arguments, &["--kubeconfig", &kubeconfig]].concat(),
         )
+    }
+
+    /// An administrator's kubeconfig of a cluster.
+    pub(crate) fn kubeconfig(&self, cluster: &str) -> String {
+        format!("/run/tombolo-lab/{}/kubeconfigs/{cluster}.yaml", self.name)
     }
 
     fn broker_data(&self) -> String {

@@ -208,7 +208,15 @@ fn show(run: &mut Run) -> anyhow::Result<()> {
             Ok(format!("{rows} rows"))
         })?;
     }
-    Ok(())
+    run.step("diagnose finds nothing wrong", |run| {
+        let kubeconfig = run.lab.kubeconfig("west");
+        let said = run.lab.tombolo(
+            "west/gw1",
+            &["diagnose", "service", "shop/cart", "--kubeconfig", &kubeconfig],
+        )?;
+        ensure!(!said.contains("skipped"), "it skipped something: {said}");
+        Ok(String::new())
+    })
 }
 
 /// Peak resident memory of each daemon, from the lab's own list of processes.
