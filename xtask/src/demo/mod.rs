@@ -1,6 +1,7 @@
 //! The main job, on one machine, with real packets: two clusters made of network namespaces are joined, a service is exported, and a
 //! pod in one talks to pods in the other by name.
 
+mod edges;
 mod lab;
 mod machine;
 mod outage;
@@ -30,8 +31,8 @@ pub(crate) struct Demo {
     /// Leave the lab up at the end
     #[arg(long)]
     keep: bool,
-    /// Stop after this stage: 1 a byte, 2 the main job, 3 outages and leaving
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3), default_value_t = 3)]
+    /// Stop after this stage: 1 a byte, 2 the main job, 3 outages and leaving, 4 bad input (before leaving)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4), default_value_t = 4)]
     upto: u8,
     /// Write steps and figures to this file
     #[arg(long, value_name = "FILE")]

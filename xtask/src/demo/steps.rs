@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::lab::eventually;
 use super::workload::{self, Fetch, fetch};
-use super::{Run, outage, proof, teardown};
+use super::{Run, edges, outage, proof, teardown};
 
 /// Everything up to a stage.
 pub(crate) fn run(run: &mut Run, upto: u8, prove: bool, keep: bool) -> anyhow::Result<()> {
@@ -19,6 +19,9 @@ pub(crate) fn run(run: &mut Run, upto: u8, prove: bool, keep: bool) -> anyhow::R
     }
     if prove {
         proof::run(run)?;
+    }
+    if upto >= 4 {
+        edges::run(run)?;
     }
     if upto >= 3 {
         outage::run(run)?;
