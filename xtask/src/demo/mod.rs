@@ -124,6 +124,7 @@ impl Demo {
         run.report.ok = result.is_ok();
         run.report.aim_below("join_to_first_packet_ms", 5000.0);
         run.report.aim_below("export_to_resolve_ms", 1000.0);
+        run.report.aim_below("failover_ms", 500.0);
         for daemon in ["gateway_agent", "route_agent", "lighthouse_dns"] {
             run.report.aim_below(&format!("rss_{daemon}_mb"), 20.0);
         }
