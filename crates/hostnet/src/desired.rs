@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::vips::Vips;
 use crate::vtep::Vtep;
 
 /// The whole need of one node.
@@ -27,6 +28,8 @@ pub struct Desired {
     pub clusters: BTreeMap<String, RemoteCluster>,
     /// This node may carry cables (active or not).
     pub gateway: bool,
+    /// Clusterset IPs.
+    pub vips: Vips,
     /// False leaves out the rules that keep client addresses. For tests that show what those rules are for.
     pub keep_source: bool,
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use hostnet::{Desired, Observed, Peer, RemoteCluster, Source, Underlay, Via, Vtep, plan, tags, vtep};
+use hostnet::{Desired, Observed, Peer, RemoteCluster, Source, Underlay, Via, Vips, Vtep, plan, tags, vtep};
 use hostnet_linux::{HostNet, NetNs};
 use ipnet::IpNet;
 
@@ -181,6 +181,7 @@ pub(crate) fn desired(via: Via) -> Desired {
             .to_vec(),
         clusters: BTreeMap::from([("north".into(), north), ("west".into(), west)]),
         gateway: via == Via::Tun,
+        vips: Vips::default(),
         keep_source: true,
     }
 }
