@@ -67,6 +67,10 @@ pub struct Join {
     /// Prefix of this cluster's services; may be repeated [default: as discovered]
     #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
     service_prefix: Vec<String>,
+    /// Range of this cluster's clusterset IPs, at most one a family; clients in this cluster see addresses of it
+    /// [default: 244.174.0.0/16 and fd74:6f6d:626f:6c6f::/112]
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
+    clusterset_ip_range: Vec<String>,
     /// Reach the broker under this URL instead of the token's
     #[arg(long, value_name = "URL")]
     broker_url: Option<String>,
