@@ -71,10 +71,18 @@ fn an_export_is_told_mirrored_and_imported_everywhere() {
 fn an_import_has_a_clusterset_ip_of_its_clusters_range_and_keeps_it() {
     let mut simulation = exporting();
     let ips = |simulation: &Simulation, member: &str| {
-        simulation.members[member].get("ServiceImport", SHOP, "cart").expect("imported")["spec"]["ips"].clone()
+        simulation.members[member]
+            .get("ServiceImport", SHOP, "cart")
+            .expect("imported")["spec"]["ips"]
+            .clone()
     };
     let first = ips(&simulation, "west");
-    let texts: Vec<&str> = first.as_array().unwrap().iter().map(|ip| ip.as_str().unwrap()).collect();
+    let texts: Vec<&str> = first
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ip| ip.as_str().unwrap())
+        .collect();
     assert!(matches!(texts[..], [ip] if ip.starts_with("244.174.")), "{texts:?}");
 
     // Another exporter, another leader, other imports: it stays.
@@ -87,12 +95,19 @@ fn an_import_has_a_clusterset_ip_of_its_clusters_range_and_keeps_it() {
 
     // Another range moves it, in this cluster only.
     let in_east = ips(&simulation, "east");
-    simulation.member("west").get_mut("Cluster", SYSTEM, "west")["spec"]["clustersetIpRanges"] = json!(["100.99.0.0/16"]);
+    simulation.member("west").get_mut("Cluster", SYSTEM, "west")["spec"]["clustersetIpRanges"] =
+        json!(["100.99.0.0/16"]);
     simulation.settle();
     assert!(ips(&simulation, "west")[0].as_str().unwrap().starts_with("100.99."));
     assert_eq!(ips(&simulation, "east"), in_east);
-    let told = simulation.broker.get("Cluster", Some("tombolo-m-west"), "west").unwrap();
-    assert!(told["spec"].get("clustersetIpRanges").is_none(), "nobody else's business");
+    let told = simulation
+        .broker
+        .get("Cluster", Some("tombolo-m-west"), "west")
+        .unwrap();
+    assert!(
+        told["spec"].get("clustersetIpRanges").is_none(),
+        "nobody else's business"
+    );
 }
 
 #[test]
@@ -101,7 +116,10 @@ fn an_import_of_a_family_without_a_range_says_so() {
     simulation.member("west").get_mut("Cluster", SYSTEM, "west")["spec"]["clustersetIpRanges"] = json!(["fd99::/112"]);
     simulation.settle();
     let import = simulation.members["west"].get("ServiceImport", SHOP, "cart").unwrap();
-    assert_eq!((&import["spec"]["ips"], &import["spec"]["ipFamilies"]), (&json!([]), &json!([])));
+    assert_eq!(
+        (&import["spec"]["ips"], &import["spec"]["ipFamilies"]),
+        (&json!([]), &json!([]))
+    );
     let ready = simulation.condition("west", "ServiceImport", ("shop", "cart"), "Ready");
     assert_eq!(ready, "False Pending");
 }
