@@ -43,6 +43,10 @@ pub(crate) fn parse(json: &[u8]) -> Result<Listing, NftError> {
                     nft_json_vips::slot(&map.elem, slot, &mut listing.vips);
                 }
             }
+            Item { set: Some(set), .. } if set.name.starts_with("known") => {
+                let addresses = set.elem.iter().filter_map(nft_json_vips::address);
+                listing.vips.known.extend(addresses);
+            }
             Item { set: Some(set), .. } if set.name.starts_with("affine") => {
                 let ports = set.elem.iter().filter_map(nft_json_vips::port);
                 listing.vips.affine.extend(ports);

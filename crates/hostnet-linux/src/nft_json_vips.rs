@@ -52,7 +52,8 @@ fn parts(element: &Value) -> Option<&[Value]> {
     element.get("concat")?.as_array().map(Vec::as_slice)
 }
 
-fn address(value: &Value) -> Option<IpAddr> {
+/// An address.
+pub(crate) fn address(value: &Value) -> Option<IpAddr> {
     value.as_str()?.parse().ok()
 }
 

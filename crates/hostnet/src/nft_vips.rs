@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!  prerouting, output (nat, before the neighbours')   clusterset address? ──▶ pick ── hash mod 64 ──▶ slot<n> ── map ──▶ dnat
-//!  prerouting, output (filter)                        still a clusterset address: refused, so that a connect fails at once
+//!  prerouting, output (filter)                        still a clusterset address: refused if a service has it, so that a connect
+//!                                                     fails at once; else dropped, so that the client tries again
 //!  postrouting (nat)                                  a pod that reached itself: masquerade, or it would answer itself directly
 //! ```
+//!
+//! An address that no service has may have been given away a moment ago, and this node may not have heard of it yet.
 //!
 //! The first nat chain that binds a flow ends the hook, so kube-proxy, in whichever mode, never sees these flows and puts no masquerade
 //! mark on them. The hash has a fixed seed: a client keeps its slot when the table is written anew.
@@ -14,7 +17,7 @@
 
 use crate::nft::{Chain, FILTER, SRCNAT};
 use crate::state::Family;
-use crate::vips::{SLOTS, affine_set, hairpin_set, slot_chain, slot_map};
+use crate::vips::{SLOTS, affine_set, hairpin_set, known_set, slot_chain, slot_map};
 
 /// The chains.
 pub(crate) fn chains() -> Vec<Chain> {
@@ -28,10 +31,10 @@ pub(crate) fn chains() -> Vec<Chain> {
     }
     for (name, hook) in [("refuse-in", "prerouting"), ("refuse-out", "output")] {
         let mut chain = Chain::new(name, "filter", hook, FILTER);
-        let reset = format!("{{ip}} daddr @{RANGE}_{{v}} meta l4proto tcp counter reject with tcp reset");
-        chain.rule_per_family("refuse-tcp", &reset);
-        let other = format!("{{ip}} daddr @{RANGE}_{{v}} counter reject");
-        chain.rule_per_family("refuse", &other);
+        let tcp = "{ip} daddr @known_{v} meta l4proto tcp counter reject with tcp reset";
+        chain.rule_per_family("refuse-tcp", tcp);
+        chain.rule_per_family("refuse", "{ip} daddr @known_{v} counter reject");
+        chain.rule_per_family("unknown", &format!("{{ip}} daddr @{RANGE}_{{v}} counter drop"));
         chains.push(chain);
     }
     let mut hairpin = Chain::new("hairpin", "nat", "postrouting", SRCNAT - 1);
@@ -49,6 +52,7 @@ pub(crate) fn sets() -> String {
             Family::V6 => "ipv6_addr",
         };
         let key = format!("{address} . inet_proto . inet_service");
+        text += &format!("  set {} {{\n    type {address}\n  }}\n", known_set(family));
         text += &format!("  set {} {{\n    type {key}\n  }}\n", affine_set(family));
         text += &format!(
             "  set {} {{\n    type {address} . {address}\n  }}\n",

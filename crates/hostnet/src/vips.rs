@@ -33,6 +33,8 @@ pub struct VipElements {
     /// The backend of each slot; shorter than [`SLOTS`], or with gaps, only as a difference and where others meddled.
     #[serde(with = "as_pairs")]
     pub slots: BTreeMap<VipPort, Vec<Option<SocketAddr>>>,
+    /// Every clusterset IP that a service has, whether or not there is a backend.
+    pub known: BTreeSet<IpAddr>,
     /// Ports whose clients stay with their backend.
     pub affine: BTreeSet<VipPort>,
     /// Pods on this node that may reach themselves through a clusterset IP.
@@ -75,12 +77,12 @@ pub struct VipUpdate {
 impl VipElements {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.affine.is_empty() && self.hairpin.is_empty()
+        self.slots.is_empty() && self.known.is_empty() && self.affine.is_empty() && self.hairpin.is_empty()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.slots.values().flatten().flatten().count() + self.affine.len() + self.hairpin.len()
+        self.slots.values().flatten().flatten().count() + self.known.len() + self.affine.len() + self.hairpin.len()
     }
 
     /// Puts one backend into a slot; a slot number that is none of ours is ignored.
@@ -103,6 +105,8 @@ impl VipElements {
         for (port, slot, backend) in update.add.each() {
             self.put(port, slot, backend);
         }
+        self.known.retain(|address| !update.remove.known.contains(address));
+        self.known.extend(&update.add.known);
         self.affine.retain(|port| !update.remove.affine.contains(port));
         self.affine.extend(&update.add.affine);
         self.hairpin.retain(|pod| !update.remove.hairpin.contains(pod));
@@ -134,6 +138,8 @@ impl VipElements {
                 }
             }
         }
+        update.remove.known = self.known.difference(&want.known).copied().collect();
+        update.add.known = want.known.difference(&self.known).copied().collect();
         update.remove.affine = self.affine.difference(&want.affine).copied().collect();
         update.add.affine = want.affine.difference(&self.affine).copied().collect();
         update.remove.hairpin = self.hairpin.difference(&want.hairpin).copied().collect();
@@ -152,6 +158,10 @@ impl VipElements {
             };
             let name = slot_map(slot, Family::of(port.address));
             sets.entry(name).or_default().push(element);
+        }
+        for address in &self.known {
+            let name = known_set(Family::of(*address));
+            sets.entry(name).or_default().push(address.to_string());
         }
         for port in &self.affine {
             let name = affine_set(Family::of(port.address));
@@ -212,6 +222,10 @@ pub(crate) fn slot_map(slot: usize, family: Family) -> String {
 /// The chain of one slot.
 pub(crate) fn slot_chain(slot: usize) -> String {
     format!("slot{slot}")
+}
+
+pub(crate) fn known_set(family: Family) -> String {
+    format!("known{}", suffix(family))
 }
 
 pub(crate) fn affine_set(family: Family) -> String {
@@ -282,6 +296,7 @@ mod tests {
                     }
                 }
             }
+            elements.known = affine.iter().map(|n| IpAddr::from([244, 174, 0, *n as u8])).collect();
             elements.affine = affine.into_iter().map(port).collect();
             elements.hairpin = elements
                 .slots

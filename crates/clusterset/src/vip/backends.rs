@@ -28,6 +28,7 @@ pub fn vips(snapshot: &Snapshot, me: &Node) -> Vips {
     for import in imports.filter(|import| import.kind == ImportKind::ClusterSetIP) {
         let exports = here.exports(snapshot, import);
         for address in import.ips.iter().filter(|ip| snapshot.clusterset_range.contains(**ip)) {
+            elements.known.insert(*address);
             for port in &import.ports {
                 let backends = here.backends(import, &exports, port, Family::of(*address));
                 let own = backends.iter().map(|backend| backend.address.ip());

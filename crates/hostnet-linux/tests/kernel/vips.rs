@@ -50,6 +50,7 @@ fn need(backends: impl Fn(&Side) -> Vec<&'static str>) -> Desired {
     let mut elements = VipElements::default();
     for side in &SIDES {
         let backends = backends(side);
+        elements.known.insert(side.vip.parse().unwrap());
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             for (slot, backend) in (0..SLOTS).zip(backends.iter().cycle()) {
                 let backend = SocketAddr::new(backend.parse().unwrap(), BACKEND_PORT);
@@ -190,7 +191,51 @@ fn without_a_backend_a_connect_is_refused_at_once() {
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{}", side.vip);
             assert!(before.elapsed() < DEADLINE, "it was refused, not given up");
         }
+        // What the node itself sends is refused as it is sent, so only a pod hears of it by ICMP.
+        let any = SocketAddr::new(side.pod.parse().unwrap(), 0);
+        let client = world.pod.within(|| UdpSocket::bind(any).unwrap());
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        client.connect((side.vip, VIP_PORT)).unwrap();
+        client.send(b"x").unwrap();
+        let refused = client.recv(&mut [0; 8]).unwrap_err();
+        assert_eq!(
+            refused.kind(),
+            io::ErrorKind::ConnectionRefused,
+            "{} over UDP",
+            side.vip
+        );
     }
+}
+
+/// A client that is quicker than this node's view tries again, and gets through.
+#[test]
+fn a_connect_to_an_address_that_is_not_known_yet_waits_for_it() {
+    if !privileged() {
+        return;
+    }
+    let world = world();
+    let side = &SIDES[0];
+    serve(&world.far, side.backends[0]);
+    let known = need(|side| vec![side.backends[0]]);
+    let unknown = Desired {
+        vips: Vips {
+            range: known.vips.range.clone(),
+            elements: VipElements::default(),
+        },
+        ..known.clone()
+    };
+    world.node.settle(&unknown);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| ask(&world.pod, side.vip));
+        crate::node::wait_until("the client's first try", || {
+            let counters = world
+                .node
+                .host(async |host| host.observe("eth0").await.unwrap().counters);
+            counters["unknown-v4"] > 0
+        });
+        world.node.settle(&known);
+        assert_eq!(client.join().unwrap().unwrap().0.to_string(), side.backends[0]);
+    });
 }
 
 #[test]
@@ -289,6 +334,7 @@ fn elements_that_others_change_are_mended() {
             "add element inet tombolo slot4_v6 { fd74:6f6d:626f:6c6f::1 . tcp . 1 : fd02::9 . 1 }",
             "flush map inet tombolo slot5_v4",
             "add element inet tombolo affine_v4 { 244.174.0.9 . tcp . 80 }",
+            "delete element inet tombolo known_v4 { 244.174.0.9 }",
             "add element inet tombolo hairpin_v4 { 10.1.0.7 . 10.1.0.7 }",
         ] {
             node.exec("nft", &[command]);
