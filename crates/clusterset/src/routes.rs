@@ -68,6 +68,7 @@ pub fn desired(snapshot: &Snapshot, me: &NodeName, facts: &NodeFacts, keep_sourc
         local: local.iter().copied().collect(),
         gateway: node.is_gateway,
         vips: vip::vips(snapshot, node),
+        untracked: vip::untracked(snapshot, node),
         keep_source,
         underlay,
     })

@@ -55,6 +55,7 @@ pub(crate) fn parse(json: &[u8]) -> Result<Listing, NftError> {
                 let pods = set.elem.iter().filter_map(nft_json_vips::pod);
                 listing.vips.hairpin.extend(pods);
             }
+            Item { set: Some(set), .. } if set.name.starts_with(hostnet::FLOWS) => {}
             Item { set: Some(set), .. } => {
                 let elements = set.elem.iter().flat_map(prefixes).collect();
                 listing.shape.sets.insert(set.name, aggregate(&elements));

@@ -30,8 +30,22 @@ pub struct Desired {
     pub gateway: bool,
     /// Clusterset IPs.
     pub vips: Vips,
+    /// On a gateway: what only passes through is not tracked. None tracks everything.
+    pub untracked: Option<Untracked>,
     /// False leaves out the rules that keep client addresses. For tests that show what those rules are for.
     pub keep_source: bool,
+}
+
+/// Between which addresses a gateway does not track what passes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Untracked {
+    /// Pods of this cluster.
+    pub local: BTreeSet<IpNet>,
+    /// Pods of the others.
+    pub remote: BTreeSet<IpNet>,
+    /// Pods on this node, which stay tracked.
+    pub here: BTreeSet<IpNet>,
 }
 
 /// The node's own network.

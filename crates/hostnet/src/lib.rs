@@ -27,6 +27,7 @@
 
 mod desired;
 mod nft;
+mod nft_transit;
 mod nft_vips;
 mod op;
 mod plan;
@@ -38,8 +39,9 @@ mod target;
 mod vips;
 mod vtep;
 
-pub use desired::{Desired, Peer, RemoteCluster, Source, Underlay, Via};
+pub use desired::{Desired, Peer, RemoteCluster, Source, Underlay, Untracked, Via};
 pub use nft::{ChainHook, NftChain, NftShape, NftTable};
+pub use nft_transit::FLOWS;
 pub use op::{Blocked, Op, Plan};
 pub use plan::plan;
 pub use simulate::Refused;

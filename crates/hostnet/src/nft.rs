@@ -12,6 +12,7 @@
 //! * `loops` (forward): what came by VXLAN does not go back to it, nor from one cable to another.
 //! * `leaving` (postrouting, so forwarded and local packets alike, after all DNAT and with the final link): remote prefixes leave
 //!   by our links or not at all; TCP options of both directions shrink to the route MTU.
+//! * `transit` (prerouting, before conntrack): see [`crate::nft_transit`].
 //! * those of [`crate::nft_vips`], on a node that translates clusterset IPs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +22,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Desired;
-use crate::nft_vips;
 use crate::tags;
 use crate::vips::{self, VipElements};
 use crate::vtep::hash;
+use crate::{nft_transit, nft_vips};
 
 /// The whole table, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,32 +69,36 @@ pub struct ChainHook {
 impl NftTable {
     /// The table that a node needs.
     pub(crate) fn for_node(desired: &Desired) -> Self {
-        let sets = [
-            ("local", &desired.local),
-            (
-                "remote",
-                &desired.clusters.values().flat_map(|c| c.prefixes.clone()).collect(),
-            ),
-        ]
-        .into_iter()
-        .chain((!desired.vips.range.is_empty()).then_some((nft_vips::RANGE, &desired.vips.range)))
-        .flat_map(|(name, prefixes): (_, &BTreeSet<IpNet>)| {
-            let (v4, v6) = split(prefixes);
-            [(format!("{name}_v4"), v4), (format!("{name}_v6"), v6)]
-        })
-        .collect();
+        let remote: BTreeSet<IpNet> = desired.clusters.values().flat_map(|c| c.prefixes.clone()).collect();
+        let transit = desired.untracked.iter().flat_map(nft_transit::prefixes);
+        let sets = [("local", &desired.local), ("remote", &remote)]
+            .into_iter()
+            .chain((!desired.vips.range.is_empty()).then_some((nft_vips::RANGE, &desired.vips.range)))
+            .chain(transit)
+            .flat_map(|(name, prefixes): (_, &BTreeSet<IpNet>)| {
+                let (v4, v6) = split(prefixes);
+                [(format!("{name}_v4"), v4), (format!("{name}_v6"), v6)]
+            })
+            .collect();
 
         let mut chains = vec![loops(), leaving()];
         if desired.keep_source {
             chains.push(source());
         }
-        if desired.vips.range.is_empty() {
-            return Self::render(sets, &chains, "");
+        let mut changing_sets = String::new();
+        if desired.untracked.is_some() {
+            chains.push(nft_transit::chain());
+            changing_sets += &nft_transit::flows();
         }
-        chains.extend(nft_vips::chains());
+        let mut vips = VipElements::default();
+        if !desired.vips.range.is_empty() {
+            chains.extend(nft_vips::chains());
+            changing_sets += &nft_vips::sets();
+            vips.clone_from(&desired.vips.elements);
+        }
         Self {
-            vips: desired.vips.elements.clone(),
-            ..Self::render(sets, &chains, &nft_vips::sets())
+            vips,
+            ..Self::render(sets, &chains, &changing_sets)
         }
     }
 

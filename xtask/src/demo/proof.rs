@@ -1,4 +1,4 @@
-//! The main job must be able to fail. Without the rules that keep client addresses, the service proxy's masquerade hides them.
+//! The main job must be able to fail. Without the rules that keep client addresses, the masquerade of the client's CNI hides them.
 
 use anyhow::ensure;
 
@@ -9,7 +9,7 @@ use super::workload::{Fetch, fetch};
 
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
     run.step("without source keeping, the source is lost", |run| {
-        run.lab.apply("east", &route_agents("1"))?;
+        run.lab.apply("west", &route_agents("1"))?;
         eventually("the server to see another address", PATIENCE, || {
             let error = fetch(&run.lab, CLIENT, ASK)
                 .err()
@@ -21,7 +21,7 @@ pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
         Ok(String::new())
     })?;
     run.step("with it again, the source is kept", |run| {
-        run.lab.apply("east", &route_agents("0"))?;
+        run.lab.apply("west", &route_agents("0"))?;
         eventually("the server to see the client", PATIENCE, || {
             fetch(&run.lab, CLIENT, ASK)
         })?;

@@ -210,3 +210,6 @@ fn share(count: usize, among: usize) -> f64 {
 fn first_cluster() -> ClusterId {
     "0".parse().expect("a digit is a cluster id")
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,14 +18,19 @@
 //! fills them: every slot ranks all backends and takes the first. So a backend that goes gives up its own slots and moves no other,
 //! and one that comes takes its share and nothing else moves. Nodes rank differently, so that a service with more backends than
 //! slots still uses all of them.
+//!
+//! **Transit** is not tracked on gateways once there are clusterset IPs ([`untracked`]): packets between clusters are then pod to pod, and
+//! any gateway can carry any of them.
 
 mod allocate;
 mod backends;
 mod slots;
+mod transit;
 
 pub use allocate::allocate;
 pub use backends::{Backend, vips};
 pub use slots::fill;
+pub use transit::untracked;
 
 /// FNV-1a with a final mix (SplitMix64): the same on every machine and in every release, unlike the standard hasher.
 fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {

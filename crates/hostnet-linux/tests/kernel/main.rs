@@ -9,4 +9,5 @@ mod drift;
 mod node;
 mod state;
 mod traffic;
+mod transit;
 mod vips;

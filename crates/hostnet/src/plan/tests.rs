@@ -28,6 +28,7 @@ fn worker() -> Desired {
         clusters: BTreeMap::from([("west".into(), west(Via::Vtep(vtep("gw-1").address)))]),
         gateway: false,
         vips: vips(),
+        untracked: None,
         keep_source: true,
     }
 }
