@@ -1,15 +1,16 @@
-//! The main job must be able to fail. Without the rules that keep client addresses, the masquerade of the client's CNI hides them.
+//! The main job must be able to fail. Without the rules that keep client addresses, the service proxy's masquerade hides them: that of
+//! the cluster that is named, because its own service address leads there, and not a clusterset IP.
 
 use anyhow::ensure;
 
 use super::Run;
 use super::lab::eventually;
-use super::steps::{CLIENT, PATIENCE, TILL};
+use super::steps::{CLIENT, PATIENCE};
 use super::workload::{Fetch, fetch};
 
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
     run.step("without source keeping, the source is lost", |run| {
-        run.lab.apply("west", &route_agents("1"))?;
+        run.lab.apply("east", &route_agents("1"))?;
         eventually("the server to see another address", PATIENCE, || {
             let error = fetch(&run.lab, CLIENT, ASK)
                 .err()
@@ -21,7 +22,7 @@ pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
         Ok(String::new())
     })?;
     run.step("with it again, the source is kept", |run| {
-        run.lab.apply("west", &route_agents("0"))?;
+        run.lab.apply("east", &route_agents("0"))?;
         eventually("the server to see the client", PATIENCE, || {
             fetch(&run.lab, CLIENT, ASK)
         })?;
@@ -47,8 +48,10 @@ spec:
 
 const ASK: Fetch<'static> = Fetch {
     protocol: "tcp",
-    host: TILL,
+    host: TILL_OF_EAST,
     port: 80,
     count: 1,
     bytes: 64,
 };
+
+const TILL_OF_EAST: &str = "east.till.shop.svc.clusterset.local";
