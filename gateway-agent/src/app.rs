@@ -71,6 +71,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         cluster: config.cluster_id.clone(),
         nodes: true,
         exports: false,
+        imports: false,
         saved: Some(config.state_dir.join(SNAPSHOT_FILE)),
     };
     let mut views = k8s_runtime::watch_snapshot(&client, options);

@@ -40,6 +40,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
             cluster: None,
             nodes: false,
             exports: true,
+            imports: true,
             saved: Some(config.state_dir.join("lighthouse-dns.snapshot.json")),
         },
     );

@@ -74,7 +74,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
             namespace: config.namespace.clone(),
             cluster: None,
             nodes: true,
-            exports: false,
+            exports: true,
+            imports: true,
             saved: Some(config.state_dir.join("route-agent.snapshot.json")),
         },
     );

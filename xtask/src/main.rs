@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod crds;
 mod demo;
@@ -27,6 +28,8 @@ struct Xtask {
 enum Task {
     /// The main job, step by step, on this machine
     Demo(demo::Demo),
+    /// Ours beside the peers', measured in one run
+    Bench(bench::Bench),
     /// Every check that needs no test run: formatting, lints, crate arrows, generated files, documentation
     Check,
     /// Every test there is; ends with the count
@@ -42,6 +45,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Xtask::parse().task {
         Task::Demo(demo) => demo.run(),
+        Task::Bench(bench) => bench.run(),
         Task::Check => check::run(),
         Task::Test(test) => test.run(),
         Task::Vm(vm) => vm.run(),

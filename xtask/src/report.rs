@@ -47,7 +47,16 @@ pub(crate) struct Figure {
     min: f64,
     median: f64,
     max: f64,
+    /// Where the tail matters: the nearest-rank percentiles.
+    #[serde(flatten)]
+    tail: Option<Tail>,
     unit: &'static str,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Tail {
+    p50: f64,
+    p99: f64,
 }
 
 /// What a figure should be.
@@ -85,22 +94,83 @@ impl Report {
                 min: *min,
                 median: all[all.len() / 2],
                 max: *max,
+                tail: None,
                 unit,
             };
             self.figures.insert(name.to_owned(), figure);
         }
     }
 
-    /// Compares a figure with an upper bound. A missed aim does not make the run a failure: machines are noisy.
+    /// Adds samples to a figure whose p50 and p99 are wanted too.
+    pub(crate) fn distribution(&mut self, name: &str, unit: &'static str, samples: &[f64]) {
+        self.figure(name, unit, samples);
+        let all = self.samples.get(name).map(Vec::as_slice).unwrap_or_default();
+        let rank = |percent: usize| all.get((all.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+        if let (Some(figure), Some(p50), Some(p99)) = (self.figures.get_mut(name), rank(50), rank(99)) {
+            figure.tail = Some(Tail { p50, p99 });
+        }
+    }
+
+    /// How many interleaved rounds the medians are of.
+    pub(crate) fn rounds(&mut self, rounds: u32) {
+        self.rounds = rounds;
+    }
+
+    /// The ratio of two medians; nothing when one of them was not measured.
+    pub(crate) fn ratio(&mut self, name: &str, of: &str, to: &str) {
+        if let (Some(of), Some(to)) = (self.figures.get(of), self.figures.get(to)) {
+            self.ratios.insert(name.to_owned(), of.median / to.median);
+        }
+    }
+
+    /// Compares a median, or a ratio, with an upper bound. A missed aim does not make the run a failure: machines are noisy.
     pub(crate) fn aim_below(&mut self, name: &str, bound: f64) {
-        if let Some(figure) = self.figures.get(name) {
-            let got = figure.median;
-            self.targets.push(Target {
-                name: name.to_owned(),
-                want: format!("<= {bound}"),
-                got,
-                met: got <= bound,
+        if let Some(got) = self.value(name) {
+            self.target(name, format!("<= {bound}"), got, got <= bound);
+        }
+    }
+
+    /// Compares a median, or a ratio, with a lower bound.
+    pub(crate) fn aim_above(&mut self, name: &str, bound: f64) {
+        if let Some(got) = self.value(name) {
+            self.target(name, format!(">= {bound}"), got, got >= bound);
+        }
+    }
+
+    fn value(&self, name: &str) -> Option<f64> {
+        let figure = self.figures.get(name).map(|figure| figure.median);
+        figure.or_else(|| self.ratios.get(name).copied())
+    }
+
+    fn target(&mut self, name: &str, want: String, got: f64, met: bool) {
+        let name = name.to_owned();
+        self.targets.push(Target { name, want, got, met });
+    }
+
+    /// Figures, ratios and aims, for a person.
+    pub(crate) fn print(&self) {
+        for (name, figure) in &self.figures {
+            let Figure {
+                min,
+                median,
+                max,
+                tail,
+                unit,
+            } = figure;
+            let tail = tail.as_ref().map_or_else(String::new, |tail| {
+                format!("  p50 {:.3}  p99 {:.3}", tail.p50, tail.p99)
             });
+            println!("  {name:40} {median:>12.3} {unit:8} ({min:.3} to {max:.3}){tail}");
+        }
+        for (name, ratio) in &self.ratios {
+            println!("  {name:40} {ratio:>12.2}");
+        }
+        for target in &self.targets {
+            let verdict = if target.met { "met" } else { "missed" };
+            println!("  {verdict:6} {} {}: {:.3}", target.name, target.want, target.got);
+        }
+        for step in self.steps.iter().filter(|step| !step.ok) {
+            println!("  not measured: {}: {}", step.name, step.detail);
         }
     }
 
@@ -162,5 +232,29 @@ mod tests {
             serde_json::json!({"min": 1.0, "median": 2.0, "max": 3.0, "unit": "ms"})
         );
         assert!(json["figures"].get("nothing").is_none());
+    }
+
+    #[test]
+    fn a_distribution_has_percentiles_and_ratios_are_of_medians() {
+        let mut report = Report::new("test");
+        report.rounds(2);
+        let samples: Vec<f64> = (1..=200).map(f64::from).collect();
+        report.distribution("ours_ms", "ms", &samples);
+        report.figure("peer_ms", "ms", &[202.0]);
+        report.ratio("ours_vs_peer", "ours_ms", "peer_ms");
+        report.ratio("ours_vs_nobody", "ours_ms", "nobody_ms");
+        report.aim_below("ours_vs_peer", 0.4);
+        report.aim_above("ours_ms", 100.0);
+        report.aim_above("ours_vs_nobody", 1.0);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["rounds"], 2);
+        let ours = &json["figures"]["ours_ms"];
+        assert_eq!(
+            (&ours["p50"], &ours["p99"], &ours["max"]),
+            (&100.0.into(), &198.0.into(), &200.0.into())
+        );
+        assert_eq!(json["ratios"], serde_json::json!({"ours_vs_peer": 0.5}));
+        let met: Vec<_> = report.targets.iter().map(|target| target.met).collect();
+        assert_eq!(met, [false, true]);
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! | name | addresses |
 //! |---|---|
-//! | `<svc>.<ns>.svc` with an IP | the own cluster's service, if it exports it and an endpoint is ready; else one connected cluster's, in turn |
+//! | `<svc>.<ns>.svc` with a clusterset IP | that, always |
+//! | `<svc>.<ns>.svc` with an IP, without a clusterset IP | the own cluster's service, if it exports it and an endpoint is ready; else one connected cluster's, in turn |
 //! | `<svc>.<ns>.svc`, headless | the ready endpoints of all live clusters |
 //! | `<cluster>.<svc>.<ns>.svc` | that cluster's service IP, or its ready endpoints |
 //! | `<hostname>.<cluster>.<svc>.<ns>.svc`, headless | that endpoint |
@@ -156,6 +157,13 @@ fn by_service(snapshot: &Snapshot) -> BTreeMap<&ServiceKey, Vec<&ExportedService
 fn service_records(snapshot: &Snapshot, exports: &[&ExportedService], ready: &[&ExportedService]) -> Records {
     // The oldest export says which kind of service it is (KEP-1645); others of another kind are not reached by this name.
     let kind = exports[0].kind;
+    // The clusterset IP holds whatever is live; the client's node refuses what leads nowhere.
+    if let Some(import) = snapshot.imports.get(&exports[0].key)
+        && import.kind == ImportKind::ClusterSetIP
+        && !import.ips.is_empty()
+    {
+        return Records::All(import.ips.clone());
+    }
     let ready: Vec<_> = ready.iter().filter(|export| export.kind == kind).collect();
     if ready.is_empty() {
         return Records::Dead;

@@ -10,6 +10,7 @@
 //!                  ├ routes   what a node's kernel is to look like ──▶ hostnet::Desired
 //!                  ├ exports  what the clusterset is told of a service
 //!                  ├ imports  what exported services become in every cluster
+//!                  ├ vip      which clusterset IP a service has, and which endpoint a connection to it gets
 //!                  └ dns      which addresses every name has       ──▶ dns::ZoneView
 //! ```
 
@@ -25,3 +26,4 @@ mod fixture;
 pub mod imports;
 pub mod mtu;
 pub mod routes;
+pub mod vip;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use hostnet::{Desired, Peer, RemoteCluster, Source, Underlay, Via, vtep};
 use model::{ClusterState, Family, Node, NodeName, PrefixSet, Snapshot};
 
-use crate::{choice, claims, mtu};
+use crate::{choice, claims, mtu, vip};
 
 /// What only the node itself knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,6 +67,8 @@ pub fn desired(snapshot: &Snapshot, me: &NodeName, facts: &NodeFacts, keep_sourc
         clusters: remote_clusters(snapshot, &accepted, via, node.is_gateway),
         local: local.iter().copied().collect(),
         gateway: node.is_gateway,
+        vips: vip::vips(snapshot, node),
+        untracked: vip::untracked(snapshot, node),
         keep_source,
         underlay,
     })

@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use hostnet::{ChainHook, NftShape};
+use hostnet::{ChainHook, NftShape, VipElements};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::NftError;
+use crate::nft_json_vips;
 
 /// A table as read.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) shape: NftShape,
+    /// Elements of the sets and maps that change with the services; none if they were not asked for.
+    pub(crate) vips: VipElements,
     /// Packets by the name of the counting rule.
     pub(crate) counters: BTreeMap<String, u64>,
 }
@@ -35,6 +38,24 @@ pub(crate) fn parse(json: &[u8]) -> Result<Listing, NftError> {
                 };
                 listing.shape.chains.entry(chain.name).or_default().hook = hook;
             }
+            Item { map: Some(map), .. } => {
+                if let Some(slot) = hostnet::slot_of_map(&map.name) {
+                    nft_json_vips::slot(&map.elem, slot, &mut listing.vips);
+                }
+            }
+            Item { set: Some(set), .. } if set.name.starts_with("known") => {
+                let addresses = set.elem.iter().filter_map(nft_json_vips::address);
+                listing.vips.known.extend(addresses);
+            }
+            Item { set: Some(set), .. } if set.name.starts_with("affine") => {
+                let ports = set.elem.iter().filter_map(nft_json_vips::port);
+                listing.vips.affine.extend(ports);
+            }
+            Item { set: Some(set), .. } if set.name.starts_with("hairpin") => {
+                let pods = set.elem.iter().filter_map(nft_json_vips::pod);
+                listing.vips.hairpin.extend(pods);
+            }
+            Item { set: Some(set), .. } if set.name.starts_with(hostnet::FLOWS) => {}
             Item { set: Some(set), .. } => {
                 let elements = set.elem.iter().flat_map(prefixes).collect();
                 listing.shape.sets.insert(set.name, aggregate(&elements));
@@ -62,11 +83,12 @@ struct Document {
     nftables: Vec<Item>,
 }
 
-/// One of these; tables, maps and whatever else nft lists are of no interest.
+/// One of these; tables and whatever else nft lists are of no interest.
 #[derive(Deserialize)]
 struct Item {
     chain: Option<Chain>,
     set: Option<Set>,
+    map: Option<Set>,
     rule: Option<Rule>,
 }
 

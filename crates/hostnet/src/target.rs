@@ -34,13 +34,16 @@ pub(crate) fn target(desired: &Desired, observed: &Observed) -> Target {
     let mut target = Target {
         state: State {
             nft: Some(nft.shape().clone()),
+            vips: nft.vips().clone(),
             ..State::default()
         },
         nft,
         blocked: BTreeSet::new(),
     };
     target.vxlan(desired, observed);
-    target.routes(desired, observed);
+    let sources = target.sources(desired, observed);
+    target.routes(desired, observed, &sources);
+    target.vip_routes(desired, &sources);
     target.rules();
     target.state.sysctls = sysctl::needed(desired, observed, &families(desired));
     target
@@ -89,8 +92,7 @@ impl Target {
         }
     }
 
-    fn routes(&mut self, desired: &Desired, observed: &Observed) {
-        let sources = self.sources(desired, observed);
+    fn routes(&mut self, desired: &Desired, observed: &Observed, sources: &BTreeMap<Family, IpAddr>) {
         let slots = nexthop_slots(desired.clusters.keys());
         for (id, cluster) in &desired.clusters {
             let nexthop = match cluster.via {
@@ -123,6 +125,20 @@ impl Target {
                     source,
                 );
             }
+        }
+    }
+
+    /// A host client looks up its route before its packets are translated, and takes its source from it. What a pod sends is
+    /// translated first, and what is not translated is refused by nft. Should that be gone, nothing of the range leaves this node:
+    /// nobody has the link's other end as a neighbour.
+    fn vip_routes(&mut self, desired: &Desired, sources: &BTreeMap<Family, IpAddr>) {
+        let way = self.state.vxlan.as_ref().map(|link| link.mtu);
+        for prefix in desired.vips.range.iter().map(IpNet::trunc) {
+            let family = Family::of(prefix.addr());
+            let id = tags::NEXTHOP_VIP + offset(family);
+            let source = sources.get(&family).copied();
+            self.route(tags::TABLE_OWN, prefix, way.map(|mtu| (id, Nexthop::Link, mtu)), source);
+            self.route(tags::TABLE_TRANSIT, prefix, None, None);
         }
     }
 

@@ -88,6 +88,7 @@ fn cluster(world: &World, own: &Cluster) -> Option<Write> {
     let spec = ClusterSpec {
         claimed_at: None,
         claim_uid: None,
+        clusterset_ip_ranges: Vec::new(),
         ..own.spec.clone()
     };
     let existing = world.own_on_broker();

@@ -1,0 +1,36 @@
+//! `cargo xtask bench`: ours and the peers', interleaved in one run, told as ratios.
+//!
+//! Every bench fills one [`Report`]: a figure is all samples of one name over all rounds, a ratio is of two medians. What cannot
+//! be measured on a machine is a step that is not ok, with the reason, and has no figure.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::{Args, Subcommand};
+
+use crate::report::Report;
+
+/// Measures one part.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    what: What,
+    /// Write the steps and figures to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {}
+
+impl Bench {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let report: Report = match self.what {};
+        report.print();
+        if let Some(path) = &self.json {
+            report.write(path)?;
+        }
+        ensure!(report.ok, "the bench did not run to its end");
+        Ok(())
+    }
+}
