@@ -97,7 +97,11 @@ impl Disk {
         Self::holding(image)
     }
 
-    fn holding(image: Vec<u8>) -> Self {
+    pub(crate) fn image(&self) -> Vec<u8> {
+        self.state().seen.clone()
+    }
+
+    pub(crate) fn holding(image: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(State {
             synced: image.clone(),
             seen: image,

@@ -97,7 +97,13 @@ fn put(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error>
 }
 
 /// Fills an empty store.
-pub(super) fn load(database: &Database, store: &mut Store) -> Result<(), LoadError> {
+pub(super) fn load(database: &mut Database, store: &mut Store) -> Result<(), LoadError> {
+    // After a kill the checksums have been verified already; after an orderly end nobody has looked at them.
+    match database.check_integrity() {
+        Ok(true) => {}
+        Ok(false) => return Err(LoadError::Damaged("its checksums do not match".to_owned())),
+        Err(error) => return Err(LoadError::Damaged(error.to_string())),
+    }
     let transaction = database.begin_read()?;
     let numbers = transaction.open_table(NUMBERS)?;
     let number = |name: &str| -> Result<u64, LoadError> {

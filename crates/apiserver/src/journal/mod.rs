@@ -15,6 +15,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -100,15 +101,12 @@ pub(crate) fn open(dir: &Path, store: &mut Store) -> Result<Log, JournalError> {
     if !path.exists() {
         create(dir, Revision::default(), std::iter::empty())?;
     }
-    let database = builder().open(&path).map_err(|error| refused(&path, &error))?;
-    load(
-        Log {
-            path,
-            database,
-            _lock: Some(lock),
-        },
-        store,
-    )
+    let (database, path) = guarded(path, |path| builder().open(path), store)?;
+    Ok(Log {
+        path,
+        database,
+        _lock: Some(lock),
+    })
 }
 
 /// Makes the file of a directory that has none, as of `revision`, with these objects.
@@ -125,16 +123,36 @@ pub(crate) fn restore<'a>(
     create(dir, revision, objects)
 }
 
-fn load(log: Log, store: &mut Store) -> Result<Log, JournalError> {
-    let file = log.path.clone();
-    match file::load(&log.database, store) {
-        Ok(()) => Ok(log),
-        Err(LoadError::Database(error)) => Err(JournalError::Damaged {
+/// Opens the database and loads it. redb panics where a page says nonsense, so a panic here means damage; where panics
+/// abort, the process ends instead, which refuses the file too.
+fn guarded(
+    path: PathBuf,
+    open: impl FnOnce(&Path) -> Result<Database, redb::DatabaseError>,
+    store: &mut Store,
+) -> Result<(Database, PathBuf), JournalError> {
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut database = open(&path).map_err(|error| refused(&path, &error))?;
+        file::load(&mut database, store).map_err(|error| unloadable(&path, error))?;
+        Ok(database)
+    }));
+    match opened {
+        Ok(opened) => opened.map(|database| (database, path)),
+        Err(_) => Err(JournalError::Damaged {
+            file: path,
+            what: "its pages contradict each other".to_owned(),
+        }),
+    }
+}
+
+fn unloadable(path: &Path, error: LoadError) -> JournalError {
+    let file = path.to_owned();
+    match error {
+        LoadError::Database(error) => JournalError::Damaged {
             file,
             what: error.to_string(),
-        }),
-        Err(LoadError::Damaged(what)) => Err(JournalError::Damaged { file, what }),
-        Err(LoadError::Newer(format)) => Err(JournalError::Newer { file, format }),
+        },
+        LoadError::Damaged(what) => JournalError::Damaged { file, what },
+        LoadError::Newer(format) => JournalError::Newer { file, format },
     }
 }
 
