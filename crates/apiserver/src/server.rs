@@ -68,10 +68,15 @@ struct Durable {
 
 impl Server {
     pub(crate) fn open(config: Config) -> Result<Self, OpenError> {
+        Self::open_keeping(config, Limits::default())
+    }
+
+    /// The same, with this much history.
+    fn open_keeping(config: Config, limits: Limits) -> Result<Self, OpenError> {
         if config.admin_token.is_empty() {
             return Err(OpenError::NoAdminToken);
         }
-        let mut store = Store::new(Limits::default());
+        let mut store = Store::new(limits);
         let log = config
             .data_dir
             .as_deref()
@@ -283,3 +288,6 @@ impl Progress {
 fn definitions() -> Resource {
     Resource::new("apiextensions.k8s.io", "customresourcedefinitions")
 }
+
+#[cfg(test)]
+mod model;
