@@ -108,12 +108,10 @@ impl Request<'_> {
     }
 
     async fn get(&self) -> Result<Response, Status> {
-        let (object, revision) = {
-            let store = self.server.store();
-            let found = rest::get(&store, &self.kind.resource, self.namespace, &self.target.name);
-            (found, store.revision())
-        };
-        self.server.durable(revision).await?;
+        let object = self
+            .server
+            .read(|store| rest::get(store, &self.kind.resource, self.namespace, &self.target.name));
+        let object = object.await?;
         Ok(respond::body(200, &self.viewer().one(&*object?), &self.call.accept))
     }
 
@@ -132,11 +130,8 @@ impl Request<'_> {
             let error = FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
             return Err(Status::invalid_options("ListOptions", error));
         }
-        let (list, revision) = {
-            let store = self.server.store();
-            (rest::list(&store, &self.kind.resource, &asked)?, store.revision())
-        };
-        self.server.durable(revision).await?;
+        let list = self.server.read(|store| rest::list(store, &self.kind.resource, &asked));
+        let list = list.await??;
         Ok(respond::body(200, &self.viewer().list(&list), &self.call.accept))
     }
 

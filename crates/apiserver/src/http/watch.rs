@@ -221,7 +221,7 @@ impl Watcher {
             (Some(_), Some(now)) => self.viewer.event("MODIFIED", now, out),
             (Some(_), None) if event.kind == EventKind::Deleted => self.viewer.event("DELETED", &event.object, out),
             (Some(last), None) => {
-                let mut last: Value = (**last).clone();
+                let mut last = Value::clone(last);
                 last.set_meta("resourceVersion", event.revision.to_string());
                 self.viewer.event("DELETED", &last, out);
             }
