@@ -14,7 +14,8 @@
 //!
 //! * **Ours is what carries our tag** ([`tags`]): one route protocol, two tables, one rule priority, one nft table, two link
 //!   names, one range of nexthop ids. `Observed` holds nothing else, so removing what is not desired cannot hurt a neighbour.
-//! * **Failover is one op.** A cluster's prefixes all point to one nexthop object a family; moving the cluster replaces it.
+//! * **Failover is one op.** A cluster's prefixes all point to one nexthop object a family; moving the cluster replaces it, which
+//!   [`moves()`] plans without a look at the kernel.
 //! * **No leak.** Guards (nft) and backstops (unreachable routes) go in before the routes and rules that need them. A way out that
 //!   does not exist now (TUN closed, underlay gone) is left out and reported as [`Blocked`]; the backstop answers instead.
 //! * **Law:** applying `plan(d, o)` to `o` gives an `o'` for which `plan(d, o')` has no ops. [`Observed::apply`] is a small model
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod desired;
+mod moves;
 mod nft;
 mod op;
 mod plan;
@@ -35,6 +37,7 @@ mod target;
 mod vtep;
 
 pub use desired::{Desired, Peer, RemoteCluster, Source, Underlay, Via};
+pub use moves::moves;
 pub use nft::{ChainHook, NftChain, NftShape, NftTable};
 pub use op::{Blocked, Op, Plan};
 pub use plan::plan;
