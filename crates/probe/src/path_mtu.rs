@@ -147,7 +147,7 @@ impl PathMtu {
         let Phase::Searching(round) = &self.phase else {
             return false;
         };
-        if !round.ends_at(patience).is_some_and(|at| now >= at) {
+        if round.ends_at(patience).is_none_or(|at| now < at) {
             return false;
         }
         let low = round.answered.max(round.low);
