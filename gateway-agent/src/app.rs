@@ -12,13 +12,14 @@ use k8s_api::condition::Finding;
 use k8s_openapi::jiff::Timestamp;
 use k8s_runtime::{ApplyQueue, ClientOptions, Freshness, QueueOptions, SnapshotOptions, View};
 use kube::Client;
-use model::{ClusterState, Gateway, GatewayId, Snapshot};
+use model::{ClusterState, Gateway, GatewayId, ProbeRole, Snapshot};
 use tokio::sync::watch;
 
 use crate::cluster_dns::watch_cluster_dns;
 use crate::config::Config;
 use crate::data_plane::{DataPlane, Trouble};
 use crate::election::{ActiveRole, is_fit};
+use crate::hops::HopServer;
 use crate::metrics::Metrics;
 use crate::node::NodeAddresses;
 use crate::own_gateway::{self, Identity};
@@ -83,6 +84,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         readiness,
         metrics,
         plane,
+        hops: HopServer::start(),
         status: StatusWriter::default(),
         cluster_dns: watch_cluster_dns(),
         member: None,
@@ -102,6 +104,7 @@ struct Agent {
     readiness: Readiness,
     metrics: Metrics,
     plane: DataPlane,
+    hops: HopServer,
     queue: ApplyQueue,
     status: StatusWriter,
     cluster_dns: watch::Receiver<Option<Finding>>,
@@ -128,6 +131,7 @@ impl Agent {
                 () = cables.notified() => {}
                 _ = self.cluster_dns.changed() => {}
                 () = changed(self.member.as_ref()) => {}
+                () = self.hops.first_user() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -194,8 +198,8 @@ impl Agent {
             .active_role
             .set_candidate(is_fit(snapshot, me, self.plane.is_running()));
         let role = member.active_role.role(snapshot, me);
-        let plan = cables::plan(snapshot, me, role);
-        self.plane.apply(plan);
+        announce(&mut self.plane, &self.hops, snapshot, me, role);
+        let cables = self.plane.cables();
 
         let sync = member
             .sync
@@ -219,7 +223,7 @@ impl Agent {
                 tracing::debug!("the write queue is full; the next turn publishes");
             }
         }
-        let connections: Vec<_> = self.plane.cables().into_iter().map(|cable| cable.connection).collect();
+        let connections: Vec<_> = cables.into_iter().map(|cable| cable.connection).collect();
         let mut malformed: Vec<String> = view.malformed.iter().map(ToString::to_string).collect();
         malformed.extend(sync.iter().flat_map(|report| report.malformed.clone()));
         let facts = Facts {
@@ -227,6 +231,7 @@ impl Agent {
             connections: &connections,
             trouble: self.plane.trouble(),
             is_running: self.plane.is_running(),
+            failovers: self.plane.failovers(),
             malformed,
             synced: sync.map(|report| report.synced),
             cluster_dns: self.cluster_dns.borrow().clone(),
@@ -264,11 +269,28 @@ impl Agent {
         self.readiness.note("freshness", freshness);
     }
 
+    /// Waits until every probe has had its answer, and no node sends traffic here any more.
+    async fn drained(&self) {
+        let deadline = Instant::now() + SUCCESSION;
+        tokio::time::sleep(DRAIN).await;
+        while self.hops.users(Instant::now()) > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Lets others take over while this gateway still carries every packet that comes. Device and routes stay.
     async fn hand_over(&mut self, views: &mut watch::Receiver<Arc<View>>) {
         let Some(member) = self.member.take() else { return };
         let me = member.identity.gateway;
         let was_active = member.active_role.standing().borrow().leads;
+        if let Some(snapshot) = &views.borrow().snapshot {
+            let role = ProbeRole {
+                draining: true,
+                ..member.active_role.role(snapshot, &me)
+            };
+            announce(&mut self.plane, &self.hops, snapshot, &me, role);
+        }
+        self.drained().await;
         tokio::join!(member.active_role.release(), member.sync.release());
         let has_successor = |view: &View| {
             let snapshot = view.snapshot.as_deref();
@@ -288,6 +310,14 @@ impl Agent {
             }
         }
     }
+}
+
+/// Makes the plan for a role, and says it in all probes, those of cables and those of nodes.
+fn announce(plane: &mut DataPlane, hops: &HopServer, snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) {
+    let mut plan = cables::plan(snapshot, me, role);
+    plan.carries |= hops.users(Instant::now()) > 0;
+    plane.apply(plan);
+    hops.set_says(own_gateway::says(snapshot, role, &plane.cables()));
 }
 
 /// Resolves when the agent's standing or the sync leader's report changes.

@@ -21,6 +21,7 @@ mod cluster_dns;
 mod config;
 mod data_plane;
 mod election;
+mod hops;
 mod metrics;
 mod node;
 mod own_gateway;

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use clusterset::choice::Ways;
 use daemon::{Admin, Readiness, Registry};
+use hostnet::tags;
 use hostnet_linux::{HostNet, Monitor};
 use k8s_openapi::jiff::Timestamp;
 use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
 use model::{ClusterState, NodeName, Snapshot};
+use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
 
 use crate::config::{Config, Verb};
 use crate::facts::node_facts;
+use crate::hops::Hops;
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 use crate::report::Report;
@@ -85,6 +89,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         reconciler: Reconciler::new(hostnet, node.clone(), !config.no_source_keeping),
         report: Report::new(node.clone()),
         status: StatusWriter::start(client, &config.namespace, &node),
+        hops: Hops::start(),
         node,
         readiness,
         metrics,
@@ -103,6 +108,7 @@ struct Agent {
     reconciler: Reconciler,
     report: Report,
     status: StatusWriter,
+    hops: Hops,
     readiness: Readiness,
     metrics: Metrics,
     /// The kernel's word, and the underlay that it is about.
@@ -114,14 +120,22 @@ struct Agent {
 impl Agent {
     /// Rounds until the process ends.
     async fn follow(mut self, mut views: watch::Receiver<Arc<View>>) {
+        let mut ways = self.hops.ways();
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             self.note_freshness(&view.freshness);
             let mut retry = RESYNC;
-            if let Some(snapshot) = &view.snapshot
-                && !self.round(snapshot).await
-            {
-                retry = RETRY;
+            if let Some(snapshot) = &view.snapshot {
+                self.hops.set_snapshot(snapshot);
+                if ways.borrow().is_none() && if_nametoindex(tags::VXLAN_LINK).is_ok() {
+                    // What an earlier process found out is in the kernel: better than what the snapshot says of the active one.
+                    let known = ways.wait_for(Option::is_some);
+                    let _ = tokio::time::timeout(FIRST_PROBES, known).await;
+                }
+                let chosen = ways.borrow_and_update().clone().unwrap_or_default();
+                if !self.round(snapshot, &chosen).await {
+                    retry = RETRY;
+                }
             }
             let kernel = async {
                 match &mut self.monitor {
@@ -132,13 +146,27 @@ impl Agent {
             tokio::select! {
                 changed = views.changed() => if changed.is_err() { return },
                 () = kernel => {}
+                changed = ways.changed() => {
+                    if changed.is_err() { return }
+                    self.shift(&view, &ways.borrow().clone().unwrap_or_default()).await;
+                }
                 () = tokio::time::sleep(retry) => {}
             }
         }
     }
 
+    /// Follows the probes at once; the round comes after.
+    async fn shift(&mut self, view: &View, ways: &Ways) {
+        let Some(snapshot) = &view.snapshot else { return };
+        let is_member = snapshot.own().is_some_and(|own| own.state == ClusterState::Active);
+        if let Some(facts) = node_facts().ok().filter(|_| is_member) {
+            let moved = self.reconciler.shift(snapshot, &facts, ways).await;
+            self.metrics.shifts.inc_by(moved as u64);
+        }
+    }
+
     /// One round; true when nothing is left to do.
-    async fn round(&mut self, snapshot: &Snapshot) -> bool {
+    async fn round(&mut self, snapshot: &Snapshot, ways: &Ways) -> bool {
         if snapshot.own().is_some_and(|own| own.state != ClusterState::Active) {
             return self.clean().await;
         }
@@ -150,7 +178,7 @@ impl Agent {
                 return false;
             }
         };
-        let round = self.reconciler.round(snapshot, &facts).await;
+        let round = self.reconciler.round(snapshot, &facts, ways).await;
         self.report.round(&round, snapshot, Timestamp::now());
         self.status.publish(self.report.status());
         match round {
@@ -166,6 +194,9 @@ impl Agent {
                     tracing::warn!(node = %self.node, %failure, "a step failed");
                 }
                 self.metrics.count(&outcome);
+                if let Some(mtu) = outcome.link_mtu.and_then(|mtu| u16::try_from(mtu).ok()) {
+                    self.hops.set_link_mtu(mtu);
+                }
                 if let Some(desired) = &outcome.desired {
                     self.watch_kernel(&desired.underlay.device);
                 }
@@ -230,5 +261,7 @@ impl Agent {
 
 /// A look at the kernel when nothing called for one.
 const RESYNC: Duration = Duration::from_secs(30);
+/// How long the first answers of the gateways are waited for.
+const FIRST_PROBES: Duration = Duration::from_secs(1);
 /// Another try after something failed.
 const RETRY: Duration = Duration::from_secs(1);

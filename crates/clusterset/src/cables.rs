@@ -12,6 +12,7 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
     let accepted = claims::accepted(snapshot);
     let mut plan = CablePlan {
         role,
+        carries: role.active,
         mtu: own_mtu(snapshot, me),
         ..CablePlan::default()
     };
@@ -29,7 +30,9 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
             plan.send.push((*prefix, cluster.id.clone()));
             plan.accept.push((*prefix, cluster.id.clone()));
         }
-        plan.peers.extend(snapshot.gateways_of(&cluster.id).map(peer));
+        let mine = snapshot.gateways.get(me);
+        plan.peers
+            .extend(snapshot.gateways_of(&cluster.id).map(|theirs| peer(mine, theirs)));
         if let Some(active) = choice::active(snapshot, &cluster.id) {
             plan.chosen.insert(cluster.id.clone(), active.id.clone());
         }
@@ -38,7 +41,7 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
     plan
 }
 
-fn peer(gateway: &Gateway) -> PeerPlan {
+fn peer(mine: Option<&Gateway>, gateway: &Gateway) -> PeerPlan {
     PeerPlan {
         gateway: gateway.id.clone(),
         public_key: gateway.public_key,
@@ -47,6 +50,7 @@ fn peer(gateway: &Gateway) -> PeerPlan {
             ProbeMode::Tombolo => Some(probe_address(&gateway.public_key)),
             ProbeMode::None => None,
         },
+        mtu: mine.map_or(mtu::DEFAULT, |mine| mtu::computed(mine, gateway)),
     }
 }
 

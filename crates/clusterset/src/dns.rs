@@ -250,6 +250,7 @@ mod tests {
                 node: "gw1".parse().unwrap(),
             },
             state: *state,
+            reason: None,
             message: String::new(),
             remote_address: None,
             rtt: None,

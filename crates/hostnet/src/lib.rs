@@ -14,7 +14,8 @@
 //!
 //! * **Ours is what carries our tag** ([`tags`]): one route protocol, two tables, one rule priority, one nft table, two link
 //!   names, one range of nexthop ids. `Observed` holds nothing else, so removing what is not desired cannot hurt a neighbour.
-//! * **Failover is one op.** A cluster's prefixes all point to one nexthop object a family; moving the cluster replaces it.
+//! * **Failover is one op.** A cluster's prefixes all point to one nexthop object a family; moving the cluster replaces it, which
+//!   [`moves()`] plans without a look at the kernel.
 //! * **Clusterset IPs** are translated by rules that never change and maps that do ([`Vips`]): an endpoint that comes or goes is a few
 //!   elements of them.
 //! * **No leak.** Guards (nft) and backstops (unreachable routes) go in before the routes and rules that need them. A way out that
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod desired;
+mod moves;
 mod nft;
 mod nft_transit;
 mod nft_vips;
@@ -40,6 +42,7 @@ mod vips;
 mod vtep;
 
 pub use desired::{Desired, Peer, RemoteCluster, Source, Underlay, Untracked, Via};
+pub use moves::moves;
 pub use nft::{ChainHook, NftChain, NftShape, NftTable};
 pub use nft_transit::FLOWS;
 pub use op::{Blocked, Op, Plan};

@@ -250,6 +250,7 @@ impl At {
                 "error" => ConnectionState::Error,
                 _ => ConnectionState::Connecting,
             },
+            reason: status.reason.clone(),
             message: status.message.clone(),
             remote_address: status
                 .remote_address
@@ -258,6 +259,7 @@ impl At {
             rtt: status.rtt.map(|rtt| Rtt {
                 last_us: rtt.last_micros,
                 p50_us: rtt.p50_micros,
+                p95_us: rtt.p95_micros,
                 p99_us: rtt.p99_micros,
             }),
             loss_percent: status.loss_percent,

@@ -20,6 +20,8 @@ pub struct CablePlan {
     pub mtu: u16,
     /// What we say of ourselves in probes.
     pub role: ProbeRole,
+    /// Whether traffic of other nodes comes this way, so that the chosen cables are probed at the fast pace.
+    pub carries: bool,
     /// Sources of our own ICMP errors (packet too big), at most one a family. Empty: the error comes from the packet's own
     /// destination. Never an address of this node, because the kernel drops what comes in from a link with a local source.
     pub icmp_sources: Vec<IpAddr>,
@@ -36,6 +38,8 @@ pub struct PeerPlan {
     pub candidates: Vec<SocketAddr>,
     /// The reserved address of its probes; none for a stock WireGuard peer.
     pub probe_address: Option<Ipv6Addr>,
+    /// MTU inside the cable as far as the links at both ends are concerned, bytes. What lies between is measured.
+    pub mtu: u16,
 }
 
 /// What a gateway says of itself in every probe.
@@ -43,6 +47,8 @@ pub struct PeerPlan {
 pub struct ProbeRole {
     /// Whether it holds the active role of its cluster.
     pub active: bool,
-    /// Epoch of that role.
+    /// It is about to end: traffic should use another.
+    pub draining: bool,
+    /// Epoch of the role.
     pub epoch: u64,
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use model::{CablePlan, Connection, ProbeRole, PublicKey};
 use prometheus::Registry;
 
@@ -11,6 +13,9 @@ pub trait Engine: Send + Sync {
 
     /// What is known of every cable, ordered by gateway.
     fn status(&self) -> Vec<CableStatus>;
+
+    /// How often traffic had to leave a dead cable.
+    fn failovers(&self) -> Failovers;
 
     /// Packets dropped for this reason since the start.
     fn dropped(&self, reason: DropReason) -> u64;
@@ -29,6 +34,15 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// When the registry has metrics of the same names already.
     fn register(&self, registry: &Registry) -> prometheus::Result<()>;
+}
+
+/// Times that traffic moved because the cable in use died.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Failovers {
+    /// How many since the start.
+    pub count: u64,
+    /// How long the last one took, from the last sign of life of the dead cable.
+    pub last: Option<Duration>,
 }
 
 /// One cable as this end sees it.

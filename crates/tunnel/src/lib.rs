@@ -46,7 +46,7 @@ mod tun;
 mod udp;
 
 pub use counters::DropReason;
-pub use engine::{CableStatus, Engine};
+pub use engine::{CableStatus, Engine, Failovers};
 pub use key::{KeyError, PrivateKey, load_or_create_key};
 pub use single_lane::{EngineConfig, SingleLane, StartEngineError};
 pub use tun::{OpenTunError, TunDevice, link_mtu};

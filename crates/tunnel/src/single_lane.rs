@@ -14,7 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use prometheus::Registry;
 
 use crate::counters::{DropReason, Drops, PeerCounters, PeerTotals};
-use crate::engine::{CableStatus, Engine};
+use crate::engine::{CableStatus, Engine, Failovers};
 use crate::key::PrivateKey;
 use crate::metrics;
 use crate::switch::{Switch, Wire};
@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     cables: Mutex<Vec<(CableStatus, Arc<PeerCounters>)>>,
     /// The newest plan that the loop has not taken yet.
     plan: Mutex<Option<CablePlan>>,
+    failovers: Mutex<Failovers>,
     failure: Mutex<Option<String>>,
     stop: AtomicBool,
     wake: EventFd,
@@ -83,6 +84,7 @@ impl SingleLane {
             drops: Arc::default(),
             cables: Mutex::default(),
             plan: Mutex::default(),
+            failovers: Mutex::default(),
             failure: Mutex::default(),
             stop: AtomicBool::new(false),
             wake,
@@ -117,6 +119,10 @@ impl Engine for SingleLane {
 
     fn status(&self) -> Vec<CableStatus> {
         self.shared.cables().into_iter().map(|(status, _)| status).collect()
+    }
+
+    fn failovers(&self) -> Failovers {
+        *lock(&self.shared.failovers)
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {
@@ -280,6 +286,7 @@ impl Lane {
             if changed || now >= next_report {
                 next_report = now + REPORT_EVERY;
                 *lock(&self.shared.cables) = self.switch.status(now);
+                *lock(&self.shared.failovers) = self.switch.failovers();
             }
             if changed {
                 (self.on_change)();

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -76,8 +77,35 @@ fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     if setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER).is_err() {
         socket.set_send_buffer_size(SOCKET_BUFFER)?;
     }
+    never_fragment(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// Datagrams go out whole or not at all, and what the path takes is measured: the kernel's own memory of it, which any ICMP error may
+/// write to, does not count.
+fn never_fragment(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+    let (level, name, value) = if is_ipv6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+    };
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the option is an int, of which the kernel reads
+    // the length that it is told.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

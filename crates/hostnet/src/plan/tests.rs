@@ -95,8 +95,12 @@ fn a_failover_is_one_op_a_family() {
     let (mut desired, mut observed) = (worker(), node());
     settle(&desired, &mut observed);
     let other = vtep("gw-2").address;
+    let before = desired.clone();
     desired.clusters.insert("west".into(), west(Via::Vtep(other)));
+    assert_eq!(crate::moves(&before, &before).ops, []);
+    let moves = crate::moves(&before, &desired);
     let steps = settle(&desired, &mut observed);
+    assert_eq!(moves, steps, "the short way and the whole one agree");
     assert!(
         matches!(steps.ops[..], [Op::SetNexthop(_, Nexthop::Vtep(a)), Op::SetNexthop(_, Nexthop::Vtep(b))] if a == other && b == other)
     );

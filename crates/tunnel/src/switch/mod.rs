@@ -20,10 +20,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boringtun::noise::rate_limiter::RateLimiter;
-use model::{CablePlan, ProbeRole, PublicKey};
+use model::{CablePlan, PublicKey};
+use probe::Pace;
 
 use crate::counters::{Drops, PeerCounters};
-use crate::engine::CableStatus;
+use crate::engine::{CableStatus, Failovers};
 use crate::key::PrivateKey;
 use peer::{Context, Peer};
 use tables::Tables;
@@ -50,6 +51,8 @@ pub(crate) struct Switch {
     /// Shared by all peers, so that a flood is bounded whoever it claims to be from.
     limiter: RateLimiter,
     limit: u64,
+    /// Whether traffic comes this way, so that the cables in use are probed at the fast pace.
+    carries: bool,
     context: Context,
     drops: Arc<Drops>,
     changed: bool,
@@ -75,6 +78,7 @@ impl Switch {
             icmp_budget: ICMP_PER_TICK,
             limiter: RateLimiter::new(key.public(), MIN_HANDSHAKES_PER_SECOND),
             limit: MIN_HANDSHAKES_PER_SECOND,
+            carries: false,
             context: Context::new(&key),
             key,
             drops,
@@ -84,7 +88,8 @@ impl Switch {
 
     /// Takes over a plan. Peers that are in it as they were are not touched.
     pub(crate) fn apply(&mut self, plan: &CablePlan, now: Instant) {
-        self.context.role = plan.role;
+        self.context.says.role = plan.role;
+        self.carries = plan.carries || plan.role.active;
         self.mtu = plan.mtu;
         self.icmp_sources.clone_from(&plan.icmp_sources);
         self.peers
@@ -110,9 +115,10 @@ impl Switch {
                 },
             }
         }
-        self.tables = Tables::new(plan, &self.peers, &self.tables);
+        self.tables = Tables::new(plan, &self.peers, &self.tables, now);
         self.set_handshake_limit(self.peers.by_key.len());
         self.changed = true;
+        self.refresh(now);
     }
 
     /// Lets time pass: timers of every session, handshakes and probes that are due. To be called at [`Self::next_tick`].
@@ -134,7 +140,9 @@ impl Switch {
                 self.changed |= peer.take_change();
             }
         }
-        self.refresh();
+        // A way may have settled just by time.
+        self.changed |= self.tables.choose(&self.peers, now);
+        self.refresh(now);
     }
 
     /// When [`Self::tick`] is due: at the next deadline of a cable, or when the sessions' own timers want to be looked at.
@@ -149,6 +157,11 @@ impl Switch {
         std::mem::take(&mut self.changed)
     }
 
+    /// How often traffic had to leave a dead cable.
+    pub(crate) fn failovers(&self) -> Failovers {
+        self.tables.failovers()
+    }
+
     /// What is known of every cable, by gateway, and where its traffic is counted.
     pub(crate) fn status(&self, now: Instant) -> Vec<(CableStatus, Arc<PeerCounters>)> {
         let mut peers: Vec<&Peer> = self.peers.iter().collect();
@@ -159,9 +172,18 @@ impl Switch {
             .collect()
     }
 
-    fn refresh(&mut self) {
-        if self.changed {
-            self.tables.choose(&self.peers);
+    fn refresh(&mut self, now: Instant) {
+        if !self.changed {
+            return;
+        }
+        self.tables.choose(&self.peers, now);
+        let all = self.peers.iter().count();
+        let in_use = if self.carries { self.tables.in_use().count() } else { 0 };
+        for slot in 0..self.peers.slots.len() {
+            let is_active = self.carries && self.tables.in_use().any(|used| used == slot);
+            if let Some(peer) = self.peers.at_mut(slot) {
+                peer.set_pace(Pace::of(is_active, in_use, all - in_use), now);
+            }
         }
     }
 
@@ -214,11 +236,6 @@ fn is_reserved(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.octets().starts_with(&PROBE_PREFIX))
 }
 
-/// What we say in probes, before a plan says it.
-const NO_ROLE: ProbeRole = ProbeRole {
-    active: false,
-    epoch: 0,
-};
 const PROBE_PREFIX: [u8; 4] = [0xfd, 0x74, 0x6f, 0x6d];
 /// boringtun's timers count in the time of the last call, so it may not lie far back.
 const TICK: Duration = Duration::from_millis(100);

@@ -25,28 +25,19 @@ impl Switch {
             .tables
             .cluster_towards(header.destination)
             .ok_or(DropReason::NoRoute)?;
-        if header.total_len > self.largest(&header) {
-            self.refuse(&header, packet, wire);
-            return Err(DropReason::TooBig);
-        }
         let slot = self.tables.way_to(cluster).ok_or(DropReason::NoLivePeer)?;
         let peer = self.peers.at_mut(slot).ok_or(DropReason::NoLivePeer)?;
+        let mtu = self.mtu.min(peer.cable.mtu());
+        if header.total_len > largest(&header, mtu) {
+            self.refuse(&header, packet, mtu, wire);
+            return Err(DropReason::TooBig);
+        }
         peer.seal(packet, &mut self.context.sealed, &self.drops, now, wire);
         peer.counters().sent(packet.len());
         Ok(())
     }
 
-    /// A packet that may be fragmented, or that no IPv6 sender would make smaller, is carried whole: its outer datagram is what is
-    /// split then.
-    fn largest(&self, header: &IpHeader) -> usize {
-        match header.source {
-            IpAddr::V4(_) if header.may_fragment => usize::from(u16::MAX),
-            IpAddr::V4(_) => usize::from(self.mtu),
-            IpAddr::V6(_) => usize::from(self.mtu.max(IPV6_MIN_MTU)),
-        }
-    }
-
-    fn refuse(&mut self, header: &IpHeader, packet: &[u8], wire: &mut impl Wire) {
+    fn refuse(&mut self, header: &IpHeader, packet: &[u8], mtu: u16, wire: &mut impl Wire) {
         if self.icmp_budget == 0 {
             return;
         }
@@ -56,10 +47,20 @@ impl Switch {
             .iter()
             .copied()
             .find(|source| source.is_ipv4() == header.source.is_ipv4());
-        if let Some(reply) = too_big_reply(packet, source, self.mtu)
+        if let Some(reply) = too_big_reply(packet, source, mtu)
             && wire.deliver(&reply).is_err()
         {
             self.drops.count(DropReason::TunWrite);
         }
+    }
+}
+
+/// A packet that may be fragmented, or that no IPv6 sender would make smaller, is carried whole: its outer datagram is what is
+/// split then.
+fn largest(header: &IpHeader, mtu: u16) -> usize {
+    match header.source {
+        IpAddr::V4(_) if header.may_fragment => usize::from(u16::MAX),
+        IpAddr::V4(_) => usize::from(mtu),
+        IpAddr::V6(_) => usize::from(mtu.max(IPV6_MIN_MTU)),
     }
 }

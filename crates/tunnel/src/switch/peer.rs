@@ -8,11 +8,11 @@ use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 use model::names::PROBE_PORT;
 use model::{Connection, ConnectionState, GatewayId, PeerPlan, ProbeMode, ProbeRole, PublicKey};
-use packet::{Udp6, write_udp6};
-use probe::{Cable, CableSettings, Message, MessageKind, Request};
+use packet::{UDP6_OVERHEAD, Udp6, write_udp6};
+use probe::{Cable, CableSettings, Candidate, Message, Pace, Says};
 use rand_core::{OsRng, RngCore};
 
-use super::{NO_ROLE, Wire};
+use super::Wire;
 use crate::counters::{DropReason, Drops, PeerCounters};
 use crate::engine::CableStatus;
 use crate::key::PrivateKey;
@@ -34,7 +34,8 @@ pub(super) struct Peer {
 
 /// What all peers use in turn.
 pub(super) struct Context {
-    pub(super) role: ProbeRole,
+    /// What we say of ourselves in probes.
+    pub(super) says: Says,
     /// Datagrams on their way out.
     pub(super) sealed: Box<[u8]>,
     /// Packets that came out of a cable.
@@ -59,7 +60,7 @@ pub(super) enum Kind {
 impl Context {
     pub(super) fn new(key: &PrivateKey) -> Self {
         Self {
-            role: NO_ROLE,
+            says: Says::default(),
             sealed: vec![0; BUFFER].into_boxed_slice(),
             opened: vec![0; BUFFER].into_boxed_slice(),
             message: Vec::new(),
@@ -87,7 +88,7 @@ impl Peer {
             public_key: plan.public_key,
             probe_address: plan.probe_address,
             tunn,
-            cable: Cable::new(settings(plan, &key.public_key()), OsRng.next_u64(), now),
+            cable: Cable::new(settings(plan, &key.public_key()), plan.mtu, OsRng.next_u64(), now),
             unconfirmed: None,
             last_handshake: None,
             counters: Arc::default(),
@@ -103,6 +104,7 @@ impl Peer {
 
     pub(super) fn update(&mut self, plan: &PeerPlan, own_key: &PublicKey, now: Instant) {
         self.cable.handle_settings(settings(plan, own_key), now);
+        self.cable.handle_ceiling(plan.mtu, now);
     }
 
     pub(super) fn gateway(&self) -> &GatewayId {
@@ -121,15 +123,22 @@ impl Peer {
         &self.counters
     }
 
+    /// How often it is probed.
+    pub(super) fn set_pace(&mut self, pace: Pace, now: Instant) {
+        self.cable.handle_pace(pace, now);
+    }
+
     pub(super) fn is_usable(&self) -> bool {
         self.cable.state().is_usable()
     }
 
-    /// How good its claim is to be its cluster's active gateway.
-    pub(super) fn claim(&self) -> (bool, u64) {
-        self.cable
-            .remote_role()
-            .map_or((false, 0), |role| (role.active, role.epoch))
+    /// Its claim to be the way to its cluster.
+    pub(super) fn candidate(&self, is_preferred: bool) -> Candidate {
+        Candidate {
+            live_since: self.cable.up_since().filter(|_| self.is_usable()),
+            role: self.cable.remote_role().unwrap_or_default(),
+            is_preferred,
+        }
     }
 
     /// Whether its state or role is another than when this was last asked.
@@ -151,11 +160,12 @@ impl Peer {
         let connection = Connection {
             remote: self.gateway.clone(),
             state: liveness.state,
+            reason: liveness.reason.map(|reason| reason.name().to_owned()),
             message: liveness.message,
             remote_address: liveness.remote_address,
             rtt: liveness.rtt.map(Into::into),
             loss_percent: liveness.loss_percent,
-            mtu: Some(mtu),
+            mtu: Some(liveness.mtu.min(mtu)),
             last_handshake: since_1970.map(|since| since.as_secs().cast_signed()),
             rx_bytes: totals.rx_bytes,
             tx_bytes: totals.tx_bytes,
@@ -169,7 +179,7 @@ impl Peer {
     /// Encrypts a packet and sends it.
     pub(super) fn seal(&mut self, packet: &[u8], sealed: &mut [u8], drops: &Drops, now: Instant, wire: &mut impl Wire) {
         match self.tunn.encapsulate(packet, sealed) {
-            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, wire),
+            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, now, wire),
             TunnResult::Err(WireGuardError::ConnectionExpired) => self.cable.handle_session_lost(now),
             // Without a session the packet waits in `Tunn` for the handshake that this started.
             _ => {}
@@ -217,7 +227,7 @@ impl Peer {
                     self.unconfirmed = sender_index(answer);
                 } else {
                     self.begin_session(from, now);
-                    self.drain(context, drops, wire);
+                    self.drain(context, drops, now, wire);
                 }
                 Ok(None)
             }
@@ -235,7 +245,7 @@ impl Peer {
         wire: &mut impl Wire,
     ) {
         match self.tunn.update_timers(&mut context.sealed) {
-            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, wire),
+            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, now, wire),
             TunnResult::Err(WireGuardError::ConnectionExpired) => self.cable.handle_session_lost(now),
             _ => {}
         }
@@ -252,21 +262,33 @@ impl Peer {
     }
 
     pub(super) fn probe_if_due(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
-        while let Some(Request { sequence, stamp }) = self.cable.poll_probe(now) {
-            let request = Message {
-                kind: MessageKind::Request,
-                sequence,
-                role: context.role,
-                stamp,
-                live: &[],
-            };
-            request.encode(&mut context.message);
+        while let Some(request) = self.cable.poll_probe(now) {
+            let message = self.cable.ask(request, context.says.clone());
+            message.encode(&mut context.message);
+            let padded = usize::from(message.size).saturating_sub(UDP6_OVERHEAD);
+            if context.message.len() < padded {
+                context.message.resize(padded, 0);
+            }
             self.send_probe(context, drops, now, wire);
         }
     }
 
+    /// Answers a probe.
+    pub(super) fn answer(
+        &mut self,
+        request: &Message,
+        context: &mut Context,
+        drops: &Drops,
+        now: Instant,
+        wire: &mut impl Wire,
+    ) {
+        let reply = self.cable.answer(request, context.says.clone());
+        reply.encode(&mut context.message);
+        self.send_probe(context, drops, now, wire);
+    }
+
     /// Sends `context.message` to the other end's probe address.
-    pub(super) fn send_probe(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
+    fn send_probe(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
         let Some(destination) = self.probe_address else { return };
         let datagram = Udp6 {
             source: context.own_probe_address,
@@ -289,12 +311,12 @@ impl Peer {
         now: Instant,
         wire: &mut impl Wire,
     ) {
-        self.cable.handle_authenticated(from);
+        self.cable.handle_authenticated(from, now);
         if let Kind::Data { index } = kind
             && self.unconfirmed.take_if(|unconfirmed| *unconfirmed == index).is_some()
         {
             self.begin_session(from, now);
-            self.drain(context, drops, wire);
+            self.drain(context, drops, now, wire);
         }
     }
 
@@ -306,23 +328,25 @@ impl Peer {
     }
 
     /// Sends what waited for the session.
-    fn drain(&mut self, context: &mut Context, drops: &Drops, wire: &mut impl Wire) {
+    fn drain(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
         while let TunnResult::WriteToNetwork(datagram) = self.tunn.decapsulate(None, &[], &mut context.sealed) {
-            self.send(datagram, drops, wire);
+            self.send(datagram, drops, now, wire);
         }
     }
 
     /// To where the other end is; a handshake of a cable that does not work, to everywhere it may be.
-    fn send(&mut self, datagram: &[u8], drops: &Drops, wire: &mut impl Wire) {
+    fn send(&mut self, datagram: &[u8], drops: &Drops, now: Instant, wire: &mut impl Wire) {
         if datagram.first() == Some(&INITIATION) && !self.is_usable() {
             return self.send_everywhere(datagram, drops, wire);
         }
-        let sent = self
-            .cable
-            .endpoint()
-            .is_some_and(|endpoint| wire.send(endpoint, datagram).is_ok());
-        if !sent {
+        let Some(endpoint) = self.cable.endpoint() else {
+            return drops.count(DropReason::UdpSend);
+        };
+        if let Err(error) = wire.send(endpoint, datagram) {
             drops.count(DropReason::UdpSend);
+            if error.raw_os_error() == Some(libc::EMSGSIZE) {
+                self.cable.handle_too_big(now);
+            }
         }
     }
 

@@ -320,6 +320,7 @@ fn connection(cluster: &str) -> model::Connection {
             node: "gw1".parse().unwrap(),
         },
         state: model::ConnectionState::Connected,
+        reason: None,
         message: String::new(),
         remote_address: None,
         rtt: None,

@@ -67,6 +67,7 @@ impl Node {
             public_key: self.switch.public_key,
             candidates: vec![self.address],
             probe_address: Some(self.switch.probe_address),
+            mtu: 1420,
         }
     }
 
