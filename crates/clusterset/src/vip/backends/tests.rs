@@ -52,11 +52,13 @@ fn snapshot(exports: Vec<ExportedService>) -> Snapshot {
             node: "gw1".parse().unwrap(),
         },
         state: ConnectionState::Connected,
+        reason: None,
         message: String::new(),
         remote_address: None,
         rtt: Some(Rtt {
             last_us: p50_us,
             p50_us,
+            p95_us: p50_us,
             p99_us: p50_us,
         }),
         loss_percent: None,
