@@ -10,6 +10,7 @@ mod deps;
 mod report;
 mod repository;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Task {
     Check,
     /// Every test there is; ends with the count
     Test(test::Test),
+    /// A virtual machine whose kernel is a WireGuard peer for tests
+    Vm(vm::Vm),
     /// The arrows between our crates
     Deps(deps::Deps),
     /// The CustomResourceDefinitions in deploy/crds
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Bench(bench) => bench.run(),
         Task::Check => check::run(),
         Task::Test(test) => test.run(),
+        Task::Vm(vm) => vm.run(),
         Task::Deps(deps) => deps.run(),
         Task::Crds(crds) => crds.run(),
     };

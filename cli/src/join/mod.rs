@@ -335,7 +335,7 @@ impl Join {
         findings: &Findings,
         progress: &mut Progress,
     ) -> anyhow::Result<(Membership, Clusterset)> {
-        let guest = connect::with_token(&invite.url, &invite.ca, &invite.token, "broker")?;
+        let guest = connect::with_token(invite.server(), &invite.token, "broker")?;
         let mut membership = redeem::redeem(invite, &guest).await?;
         let clusterset = Clusterset::read(&membership.connect()?).await?;
         clusterset.refuse_overlap(&invite.cluster_id, &findings.prefixes)?;

@@ -55,7 +55,7 @@ async fn it_survives_a_kill_with_its_certificates_and_members() {
         before
     );
     // The invitation from before the kill is still good.
-    let guest = cli::connect::with_token(&token.url, &token.ca, &token.token, "broker").unwrap();
+    let guest = cli::connect::with_token(token.server(), &token.token, "broker").unwrap();
     let membership = cli::join::redeem::redeem(&token, &guest).await.unwrap();
     assert!(!membership.token.is_empty());
     child.kill().await.unwrap();
