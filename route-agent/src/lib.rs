@@ -26,6 +26,7 @@ mod metrics;
 mod reconcile;
 mod report;
 mod status;
+mod vip_report;
 
 pub use app::main;
 pub use facts::node_facts;

@@ -122,11 +122,15 @@ impl Nft {
             .map(|_| true)
     }
 
+    /// Without elements, nft 1.0.6 must be asked for the whole family: of one table it fetches all elements, to print none.
     async fn list(&self, without_elements: bool) -> Result<Option<Listing>, NftError> {
-        let options: &[&str] = if without_elements { &["-t", "-j"] } else { &["-j"] };
-        let arguments = [options, &["list", "table", "inet", tags::NFT_TABLE]].concat();
-        match self.run(&arguments, "").await {
-            Ok(output) => nft_json::parse(&output.stdout).map(Some),
+        let arguments: &[&str] = if without_elements {
+            &["-t", "-j", "list", "ruleset", "inet"]
+        } else {
+            &["-j", "list", "table", "inet", tags::NFT_TABLE]
+        };
+        match self.run(arguments, "").await {
+            Ok(output) => nft_json::parse(&output.stdout),
             Err(NftError::Unsupported(_)) => Ok(None),
             Err(NftError::Refused(why)) if why.contains("No such file or directory") => Ok(None),
             Err(error) => Err(error),

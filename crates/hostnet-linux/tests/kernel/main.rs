@@ -10,4 +10,5 @@ mod node;
 mod state;
 mod traffic;
 mod transit;
+mod vip_figures;
 mod vips;

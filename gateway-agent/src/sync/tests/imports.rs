@@ -250,6 +250,26 @@ fn local_exports_resolve_without_the_broker() {
     assert_eq!(ready(&simulation, "west"), "True Exported");
 }
 
+/// A host-network pod: the own cluster's nodes reach it, the others use the service's own IP.
+#[test]
+fn endpoints_outside_the_pod_prefixes_are_told_at_home_only() {
+    let mut simulation = exporting();
+    let slice = simulation.member("east").get_mut("EndpointSlice", SHOP, "cart-x7z");
+    slice["endpoints"] = json!([{"addresses": ["192.0.2.1"]}]);
+    simulation.settle();
+    let home = simulation.members["east"]
+        .get("ExportedService", SYSTEM, "east.cart.shop")
+        .unwrap();
+    assert_eq!(home["spec"]["endpoints"][0]["address"], "192.0.2.1");
+    let told = simulation.members["west"]
+        .get("ExportedService", SYSTEM, "east.cart.shop")
+        .unwrap();
+    assert_eq!(
+        (&told["spec"]["endpoints"], &told["spec"]["readyCount"]),
+        (&json!([]), &json!(1))
+    );
+}
+
 #[test]
 fn addresses_outside_a_members_claims_are_not_believed() {
     let mut simulation = exporting();

@@ -243,3 +243,23 @@ fn round_trips_that_hardly_differ_are_one_class() {
     assert!(rtt_class(1_000) < rtt_class(5_000));
     assert!(rtt_class(20_000) < rtt_class(40_000));
 }
+
+#[test]
+fn rule_17_the_name_has_the_clusterset_ips_whatever_is_live() {
+    let mut world = snapshot(vec![export("west", 2, 1)]);
+    let second = "fd74:6f6d:626f:6c6f::9".parse().unwrap();
+    import(&mut world).ips.push(second);
+    let answers = |world: &Snapshot| {
+        let view = crate::dns::zone_view(world);
+        let records = view.lookup("cart.shop.svc").expect("the name exists").clone();
+        [Family::V4, Family::V6].map(|family| records.addresses(family, 0))
+    };
+    let expected = [vec![VIP.parse().unwrap()], vec![second]];
+    assert_eq!(answers(&world), expected);
+    world.gateways.values_mut().next().unwrap().connections.clear();
+    assert_eq!(
+        answers(&world),
+        expected,
+        "the client's node refuses what leads nowhere"
+    );
+}
