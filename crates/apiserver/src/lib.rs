@@ -51,6 +51,12 @@
 //! the disk refuses a write, everything that had not been synced is taken back in memory (the history, walked backwards),
 //! reads go on, and writes are told why.
 //!
+//! # Backups
+//!
+//! `GET /backup` is everything as of one revision, for whoever may do everything. [`Backup`] reads it and makes a data directory of
+//! it. Clients may have seen revisions that the backup has not, and will ask for what came after them; so a restored server goes on a
+//! thousand million revisions later, with its floor there: every old revision is expired, and none is given a second time.
+//!
 //! # Outside
 //!
 //! CEL rules (`x-kubernetes-validations`) and admission policies, webhooks, aggregation, protobuf (some kubectl commands send it: `create namespace`, `create token`, `auth`), pod exec and logs, scale
@@ -66,6 +72,7 @@ use serde_json::Value;
 
 mod apply;
 mod auth;
+mod backup;
 mod field;
 mod http;
 mod journal;
@@ -81,6 +88,7 @@ mod status;
 mod store;
 mod tls;
 
+pub use backup::{Backup, BackupError};
 pub use http::ServeError;
 pub use journal::JournalError;
 pub use server::OpenError;

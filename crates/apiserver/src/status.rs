@@ -225,6 +225,20 @@ impl Status {
         status
     }
 
+    /// The server has enough to do.
+    pub(crate) fn too_many_requests() -> Self {
+        let message = "the server has received too many requests and has asked us to try again later";
+        let mut status = Self::new(429, "TooManyRequests", message);
+        status.details = Some(Box::new(json!({"retryAfterSeconds": 1})));
+        status
+    }
+
+    /// The request's body, or the disk, did not come in time.
+    pub(crate) fn took_too_long() -> Self {
+        let message = "request did not complete within the allotted timeout";
+        Self::new(504, "Timeout", message)
+    }
+
     /// Seconds after which the client should try again, if it should.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         self.details.as_ref()?.get("retryAfterSeconds")?.as_u64()

@@ -135,6 +135,19 @@ impl Store {
             .take_while(move |(place, _)| namespace.is_none_or(|wanted| place.namespace == wanted))
     }
 
+    /// Every object there is.
+    pub(crate) fn all(&self) -> Vec<(Key, Object)> {
+        let of = |(resource, table): (&Resource, &Table)| -> Vec<(Key, Object)> {
+            let key = |place: &Place| Key {
+                resource: resource.clone(),
+                place: place.clone(),
+            };
+            let objects = table.objects.iter();
+            objects.map(|(place, object)| (key(place), object.clone())).collect()
+        };
+        self.tables.iter().flat_map(of).collect()
+    }
+
     /// Every resource that holds, or has held, an object.
     pub(crate) fn resources(&self) -> impl Iterator<Item = &Resource> {
         self.tables.keys()
@@ -243,7 +256,9 @@ impl Store {
     /// Takes back every change after `to`.
     pub(crate) fn roll_back(&mut self, to: Revision) {
         for table in self.tables.values_mut() {
-            while let Some(event) = table.history.pop_back_if(|event| event.revision > to) {
+            while table.history.back().is_some_and(|event| event.revision > to)
+                && let Some(event) = table.history.pop_back()
+            {
                 match event.previous {
                     Some(before) => table.objects.insert(event.place, before),
                     None => table.objects.remove(&event.place),
