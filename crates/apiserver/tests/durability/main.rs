@@ -4,6 +4,9 @@
 //! every SIGKILL the next process opens the same directory, and the writers compare what is there with what they were told.
 //! `TOMBOLO_KILLS=200` kills it two hundred times instead of ten.
 
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod load;
 mod server;
 
