@@ -250,4 +250,6 @@ const VERSION_NAMES: [&[u8]; 2] = [b"\x07version\x04bind\x00", b"\x07version\x06
 const VERSION: &str = concat!("tombolo-lighthouse-dns ", env!("CARGO_PKG_VERSION"));
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;

@@ -22,9 +22,11 @@ pub(super) struct Question<'a> {
 pub(super) struct Edns<'a> {
     pub(super) payload: u16,
     pub(super) version: u8,
-    /// Client cookie, and the server cookie that it was given, if it was (RFC 7873 §4).
-    pub(super) cookie: Option<(&'a [u8; 8], &'a [u8])>,
+    pub(super) cookie: Option<Cookie<'a>>,
 }
+
+/// A client's cookie, and the server cookie that it was given; empty when it was given none (RFC 7873 §4).
+pub(super) type Cookie<'a> = (&'a [u8; 8], &'a [u8]);
 
 /// The message is not a query that can be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,10 +46,10 @@ impl<'a> Query<'a> {
         let mut edns = None;
         for number in 0..others + u32::from(count(10)) {
             // Every record takes bytes, so that a large count ends where the message does.
-            if let Some(found) = record(&mut rest)? {
-                if edns.replace(found).is_some() || number < others {
-                    return Err(Malformed);
-                }
+            if let Some(found) = record(&mut rest)?
+                && (edns.replace(found).is_some() || number < others)
+            {
+                return Err(Malformed);
             }
         }
         let is_cookie_alone = || edns.is_some_and(|edns| edns.cookie.is_some());
@@ -125,7 +127,7 @@ fn skip_name(rest: &mut &[u8]) -> Result<(), Malformed> {
     }
 }
 
-fn cookie(mut options: &[u8]) -> Result<Option<(&[u8; 8], &[u8])>, Malformed> {
+fn cookie(mut options: &[u8]) -> Result<Option<Cookie<'_>>, Malformed> {
     let mut cookie = None;
     while !options.is_empty() {
         let [c0, c1, l0, l1] = *take(&mut options)?;
