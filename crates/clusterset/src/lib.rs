@@ -11,7 +11,7 @@
 //!                  ├ exports  what the clusterset is told of a service
 //!                  ├ imports  what exported services become in every cluster
 //!                  ├ vip      which clusterset IP a service has, and which endpoint a connection to it gets
-//!                  └ dns      which addresses every name has       ──▶ dns::ZoneView
+//!                  └ dns      which records every name has         ──▶ dns::ZoneView
 //! ```
 
 #![forbid(unsafe_code)]
