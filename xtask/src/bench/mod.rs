@@ -3,6 +3,8 @@
 //! Every bench fills one [`Report`]: a figure is all samples of one name over all rounds, a ratio is of two medians. What cannot
 //! be measured on a machine is a step that is not ok, with the reason, and has no figure.
 
+mod failover;
+
 use std::path::PathBuf;
 
 use anyhow::ensure;
@@ -21,11 +23,16 @@ pub(crate) struct Bench {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {}
+enum What {
+    /// How long packets are lost when something breaks
+    Failover(failover::Failover),
+}
 
 impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let report: Report = match self.what {};
+        let report: Report = match self.what {
+            What::Failover(failover) => failover.run()?,
+        };
         report.print();
         if let Some(path) = &self.json {
             report.write(path)?;

@@ -1,7 +1,7 @@
 //! The main job, on one machine, with real packets: two clusters made of network namespaces are joined, a service is exported, and a
 //! pod in one talks to pods in the other by name.
 
-mod lab;
+pub(crate) mod lab;
 mod machine;
 mod outage;
 mod proof;
