@@ -163,5 +163,5 @@ const CLIENT: &str = "west/default/stream-client";
 /// A stream runs so long before the fault.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Longer than a gateway that came back is kept waiting.
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -64,4 +64,4 @@ impl Stream {
 }
 
 /// Long enough for the slowest aim, and for a gateway to come back.
-const SECONDS: u32 = 6;
+const SECONDS: u32 = 5;
