@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use model::{ConnectionState, ProbeMode, ProbeRole};
@@ -31,7 +31,17 @@ pub struct Cable {
     path_mtu: PathMtu,
     /// The newest request of the other end: what an older one says is of the past.
     newest_request: Option<u32>,
-    remote_role: Option<ProbeRole>,
+    remote: Option<Remote>,
+    /// Packets get lost behind the other end; it is told so.
+    finds_broken: bool,
+}
+
+/// What the other end last said.
+#[derive(Debug)]
+struct Remote {
+    role: ProbeRole,
+    addresses: Vec<IpAddr>,
+    finds_broken: bool,
 }
 
 /// What a cable is told to be.
@@ -85,7 +95,8 @@ impl Cable {
             lost: None,
             path_mtu: PathMtu::new(ceiling, Pace::STANDBY, now),
             newest_request: None,
-            remote_role: None,
+            remote: None,
+            finds_broken: false,
         }
     }
 
@@ -179,7 +190,7 @@ impl Cable {
                 // Probes of size are counted apart.
                 if is_news && message.size == 0 {
                     self.newest_request = Some(message.sequence);
-                    self.remote_role = Some(message.says.role);
+                    self.listen(message);
                     if message.is_deaf && self.settings.mode == ProbeMode::Tombolo {
                         let lost = self.heartbeat.handle_deaf_peer(now);
                         self.handle_lost(lost, now);
@@ -195,7 +206,7 @@ impl Cable {
                 let Some(came_up) = self.heartbeat.handle_reply(message.sequence, message.stamp, now) else {
                     return false;
                 };
-                self.remote_role = Some(message.says.role);
+                self.listen(message);
                 if came_up {
                     self.path_mtu.handle_new_path(now);
                 }
@@ -205,6 +216,11 @@ impl Cable {
                 true
             }
         }
+    }
+
+    /// Whether packets get lost behind the other end, as deep probes find.
+    pub fn handle_deep(&mut self, finds_broken: bool) {
+        self.finds_broken = finds_broken;
     }
 
     /// Lets time have its effects: sessions expire, silent cables go down.
@@ -272,13 +288,18 @@ impl Cable {
             stamp: request.stamp,
             size: request.size,
             is_deaf: self.heartbeat.is_deaf(),
+            finds_broken: self.finds_broken,
             says,
         }
     }
 
     /// What is sent for a request of the other end.
     pub fn answer(&self, request: &Message, says: Says) -> Message {
-        request.reply(says, self.heartbeat.is_deaf())
+        Message {
+            is_deaf: self.heartbeat.is_deaf(),
+            finds_broken: self.finds_broken,
+            ..request.reply(says)
+        }
     }
 
     /// Where handshakes go: where the other end was last heard from, and every candidate.
@@ -314,7 +335,17 @@ impl Cable {
 
     /// What the other end last said of itself.
     pub fn remote_role(&self) -> Option<ProbeRole> {
-        self.remote_role
+        self.remote.as_ref().map(|remote| remote.role)
+    }
+
+    /// Nodes behind the other end that answer deep probes.
+    pub fn remote_addresses(&self) -> &[IpAddr] {
+        self.remote.as_ref().map_or(&[], |remote| &remote.addresses)
+    }
+
+    /// Whether the other end, which is connected, says that packets get lost behind us.
+    pub fn is_called_broken(&self) -> bool {
+        self.state.is_usable() && self.remote.as_ref().is_some_and(|remote| remote.finds_broken)
     }
 
     /// The largest packet that it takes, bytes.
@@ -333,8 +364,16 @@ impl Cable {
             rtt: self.heartbeat.rtt(),
             loss_percent: self.heartbeat.loss_percent(now),
             mtu: self.path_mtu.mtu(),
-            role: self.remote_role,
+            role: self.remote_role(),
         }
+    }
+
+    fn listen(&mut self, message: &Message) {
+        self.remote = Some(Remote {
+            role: message.says.role,
+            addresses: message.says.addresses.clone(),
+            finds_broken: message.finds_broken,
+        });
     }
 
     fn connect(&mut self, now: Instant) {

@@ -87,7 +87,10 @@ impl Metrics {
                 CABLE_LABELS,
             )?,
             mtu: IntGaugeVec::new(
-                Opts::new("tombolo_cable_mtu_bytes", "The largest packet that a cable takes, as measured"),
+                Opts::new(
+                    "tombolo_cable_mtu_bytes",
+                    "The largest packet that a cable takes, as measured",
+                ),
                 CABLE_LABELS,
             )?,
             failovers: IntCounter::new(

@@ -32,6 +32,7 @@ fn reply(request: Request) -> Message {
         stamp: request.stamp,
         size: request.size,
         is_deaf: false,
+        finds_broken: false,
         says: Says {
             role: ROLE,
             ..Says::default()

@@ -18,16 +18,19 @@ pub(crate) enum Event {
     Drain,
     /// SIGKILL to the gateway agent while all API servers and the broker are down
     KillProcessApiDown,
+    /// The gateway's node stops forwarding; everything else goes on
+    GrayForwarding,
     /// Datagrams above 1,300 bytes vanish on the way, without a word
     MtuDrop,
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::KillProcess,
         Self::CutNode,
         Self::Drain,
         Self::KillProcessApiDown,
+        Self::GrayForwarding,
         Self::MtuDrop,
     ];
 
@@ -38,6 +41,7 @@ impl Event {
             Self::CutNode => "cut_node",
             Self::Drain => "drain",
             Self::KillProcessApiDown => "kill_process_api_down",
+            Self::GrayForwarding => "gray_forwarding",
             Self::MtuDrop => "mtu_drop",
         }
     }
@@ -48,6 +52,7 @@ impl Event {
             Self::CutNode => 700.0,
             // No packet lost is no gap.
             Self::Drain => 1.0,
+            Self::GrayForwarding => 1500.0,
             Self::MtuDrop => 3000.0,
         }
     }
@@ -72,6 +77,7 @@ impl Event {
                 }
                 lab.lab("kill", &[&agent])?;
             }
+            Self::GrayForwarding => set_forwarding(lab, cluster, gateway, false)?,
             Self::MtuDrop => {
                 // On both sides' gateways, so that it is the path that has become narrow, whichever gateways are in use.
                 for node in GATEWAYS {
@@ -92,6 +98,7 @@ impl Event {
                 }
                 lab.start_broker()?;
             }
+            Self::GrayForwarding => set_forwarding(lab, cluster, gateway, true)?,
             Self::MtuDrop => {
                 for node in GATEWAYS {
                     lab.exec(node, &["nft", "delete table inet narrow"])?;
@@ -102,6 +109,12 @@ impl Event {
         }
         Ok(())
     }
+}
+
+fn set_forwarding(lab: &Lab, cluster: &str, gateway: &str, on: bool) -> anyhow::Result<()> {
+    let setting = format!("net.ipv4.ip_forward={}", u8::from(on));
+    lab.exec(&format!("{cluster}/{gateway}"), &["sysctl", "-w", &setting])?;
+    Ok(())
 }
 
 /// Ends the agent the gentle way: its pod is deleted, and the DaemonSet makes another.
