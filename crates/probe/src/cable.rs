@@ -3,12 +3,17 @@ use std::time::{Duration, Instant};
 
 use model::{ConnectionState, ProbeMode, ProbeRole};
 
+use crate::chance::Chance;
 use crate::heartbeat::{Heartbeat, Lost, Request};
 use crate::message::{Message, MessageKind, Says};
 use crate::pace::Pace;
 use crate::path_mtu::PathMtu;
-use crate::reason::{Case, Reason};
-use crate::window::RttSummary;
+
+mod liveness;
+mod settings;
+
+pub use liveness::Liveness;
+pub use settings::CableSettings;
 
 /// One cable from this end: when to shake hands, when to probe, and what is known of the other end.
 #[derive(Debug)]
@@ -42,38 +47,6 @@ struct Remote {
     role: ProbeRole,
     addresses: Vec<IpAddr>,
     finds_broken: bool,
-}
-
-/// What a cable is told to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CableSettings {
-    /// Where the other end may be.
-    pub candidates: Vec<SocketAddr>,
-    /// Whether it answers probes.
-    pub mode: ProbeMode,
-    /// Whether this end starts handshakes without waiting for the other.
-    pub is_initiator: bool,
-}
-
-/// What is known of the other end.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Liveness {
-    /// State.
-    pub state: ConnectionState,
-    /// Why it is in this state.
-    pub reason: Option<Reason>,
-    /// The same for a person; empty when connected.
-    pub message: String,
-    /// Address in use, once something authentic came from it.
-    pub remote_address: Option<SocketAddr>,
-    /// Times of the last probes.
-    pub rtt: Option<RttSummary>,
-    /// Lost probes in percent.
-    pub loss_percent: Option<f64>,
-    /// The largest packet that the cable takes, bytes.
-    pub mtu: u16,
-    /// What the other end last said of itself.
-    pub role: Option<ProbeRole>,
 }
 
 impl Cable {
@@ -353,21 +326,6 @@ impl Cable {
         self.path_mtu.mtu()
     }
 
-    /// All that is known, for a person or a status object.
-    pub fn liveness(&self, now: Instant) -> Liveness {
-        let reason = self.reason(now);
-        Liveness {
-            state: self.state,
-            reason,
-            message: reason.map(|reason| self.describe(reason)).unwrap_or_default(),
-            remote_address: self.endpoint,
-            rtt: self.heartbeat.rtt(),
-            loss_percent: self.heartbeat.loss_percent(now),
-            mtu: self.path_mtu.mtu(),
-            role: self.remote_role(),
-        }
-    }
-
     fn listen(&mut self, message: &Message) {
         self.remote = Some(Remote {
             role: message.says.role,
@@ -407,69 +365,12 @@ impl Cable {
         self.next_handshake = now + patience;
     }
 
-    fn reason(&self, now: Instant) -> Option<Reason> {
-        if self.state == ConnectionState::Connected {
-            return None;
-        }
-        Some(match self.session {
-            _ if self.tries > 0 && self.send_error.is_some() => Reason::UdpBlocked,
-            _ if self.lost == Some(Lost::OneWay) => Reason::OneWay,
-            _ if self.tries > 0 => Reason::NoHandshake,
-            Some(since) if now >= since + HEAD_START => Reason::NoReply,
-            Some(_) => Reason::Probing,
-            None if !self.has_target() => Reason::NoAddress,
-            None if self.settings.is_initiator => Reason::Starting,
-            None => Reason::WaitingForPeer,
-        })
-    }
-
-    fn describe(&self, reason: Reason) -> String {
-        let case = Case {
-            reason,
-            targets: &self.targets(),
-            tries: self.tries,
-            send_error: self.send_error.as_deref(),
-            remote: self.endpoint,
-            was_connected: self.was_connected,
-        };
-        case.describe()
-    }
-
     fn has_target(&self) -> bool {
         self.endpoint.is_some() || !self.settings.candidates.is_empty()
     }
 
     fn probes_session(&self) -> bool {
         self.settings.mode == ProbeMode::Tombolo && self.session.is_some()
-    }
-}
-
-impl CableSettings {
-    /// How long this end leaves the first step to the other.
-    fn patience(&self) -> Duration {
-        if self.is_initiator { Duration::ZERO } else { HEAD_START }
-    }
-
-    /// Age of a session at which this end starts a new one itself. Where probes flow the protocol does that after 120 s.
-    fn rekey_after(&self) -> Duration {
-        match self.mode {
-            ProbeMode::Tombolo => STALE_AFTER,
-            ProbeMode::None => REKEY_AFTER + self.patience(),
-        }
-    }
-}
-
-/// A small generator (splitmix64); its quality is of no matter, its seed is from outside.
-#[derive(Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn up_to(&mut self, limit: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        limit.mul_f64((mixed >> 40) as f64 / (1u64 << 24) as f64)
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::reason::Reason;
 use ConnectionState::{Connected, Connecting, Error};
 use proptest::prelude::*;
 
