@@ -3,7 +3,8 @@
 //!
 //! They take the way that traffic takes, so only the peers in use are tested, and only by a gateway that carries traffic. The verdict
 //! is *broken* when two nodes or more used to answer by way of a peer and none does any more: one dead node is no verdict about
-//! the gateway before it. A broken peer is avoided for half a minute and told why; its own cluster then gives its role to another.
+//! the gateway before it; and when they stay silent for as long as a dead cable takes to be called dead, for then it is the
+//! cable, and not what is behind it. A broken peer is avoided for half a minute and told why; its own cluster then gives its role to another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -88,6 +89,7 @@ async fn keep(mut wanted: watch::Receiver<Targets>, found: watch::Sender<BTreeSe
             });
         }
         let now = Instant::now();
+        verdicts.keep_only(&targets);
         for peer in targets.keys() {
             let answers: Vec<_> = lock(&reports)
                 .iter()
@@ -102,7 +104,7 @@ async fn keep(mut wanted: watch::Receiver<Targets>, found: watch::Sender<BTreeSe
             *current = broken;
             true
         });
-        let expiry = verdicts.expiry();
+        let expiry = verdicts.expiry(now);
         let expired = async {
             match expiry {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -120,6 +122,8 @@ async fn keep(mut wanted: watch::Receiver<Targets>, found: watch::Sender<BTreeSe
 /// Which peers are avoided, and until when.
 #[derive(Debug, Default)]
 struct Verdicts {
+    /// Since when nobody answers.
+    silent: BTreeMap<GatewayId, Instant>,
     until: BTreeMap<GatewayId, Instant>,
     /// Those that were broken before: they have no first answer to wait for.
     known: BTreeSet<GatewayId>,
@@ -130,15 +134,26 @@ impl Verdicts {
         if answers.iter().any(|answers| answers.is_up == Some(true)) {
             // By way of itself: it was the only one, and works again.
             self.until.remove(peer);
+            self.silent.remove(peer);
             return;
         }
         let is_silent = answers.iter().all(|answers| answers.is_up == Some(false));
         let have_answered = answers.iter().filter(|answers| answers.was_up).count();
         let is_certain = answers.len() >= WITNESSES && (have_answered >= WITNESSES || self.known.contains(peer));
-        if is_silent && is_certain {
+        if !(is_silent && is_certain) {
+            self.silent.remove(peer);
+            return;
+        }
+        let since = *self.silent.entry(peer.clone()).or_insert(now);
+        if now >= since + CABLE_FIRST {
             self.known.insert(peer.clone());
             self.until.insert(peer.clone(), now + AVOID_FOR);
         }
+    }
+
+    /// Peers that are not in use, or whose cable is down, are not judged.
+    fn keep_only(&mut self, targets: &Targets) {
+        self.silent.retain(|peer, _| targets.contains_key(peer));
     }
 
     fn broken(&mut self, now: Instant) -> BTreeSet<GatewayId> {
@@ -146,8 +161,10 @@ impl Verdicts {
         self.until.keys().cloned().collect()
     }
 
-    fn expiry(&self) -> Option<Instant> {
-        self.until.values().min().copied()
+    /// When the verdicts may change by time alone.
+    fn expiry(&self, now: Instant) -> Option<Instant> {
+        let due = self.silent.values().map(|since| *since + CABLE_FIRST);
+        due.chain(self.until.values().copied()).filter(|at| *at > now).min()
     }
 }
 
@@ -224,6 +241,8 @@ fn lock(reports: &Reports) -> std::sync::MutexGuard<'_, BTreeMap<(GatewayId, IpA
 
 /// So many nodes must have fallen silent.
 const WITNESSES: usize = 2;
+/// A dead cable at the active pace, with some to spare.
+const CABLE_FIRST: Duration = Duration::from_millis(400);
 const AVOID_FOR: Duration = Duration::from_secs(30);
 /// Fits every path.
 const SMALL: u16 = 256;
@@ -256,13 +275,14 @@ mod tests {
         assert!(!broken(&[dead], now), "it may be the node");
         assert!(!broken(&[never, never], now), "nobody there may ever have answered");
         assert!(!broken(&[dead, Answers::default()], now), "one may still answer");
-        assert!(broken(&[dead, dead], now));
-        assert!(
-            broken(&[], now + AVOID_FOR / 2),
-            "traffic is elsewhere, and nothing is learned"
-        );
-        assert!(!broken(&[], now + AVOID_FOR));
-        assert!(broken(&[never, never], now + AVOID_FOR), "it was broken before");
-        assert!(!broken(&[up, never], now + AVOID_FOR));
+        assert!(!broken(&[dead, dead], now), "it may be the cable");
+        let found = now + CABLE_FIRST;
+        assert!(broken(&[dead, dead], found));
+        assert!(broken(&[dead, dead], found + AVOID_FOR / 2));
+        let later = found + AVOID_FOR * 2;
+        assert!(!broken(&[up, never], later));
+        assert!(!broken(&[never, never], later));
+        assert!(broken(&[never, never], later + CABLE_FIRST), "it was broken before");
+        assert!(!broken(&[up, never], later + CABLE_FIRST));
     }
 }
