@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::names;
 use nix::net::if_::if_nametoindex;
-use probe::{Message, MessageKind, Says};
+use probe::{MAX_ADDRESSES, Message, MessageKind, Says};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
@@ -22,6 +22,8 @@ pub(crate) struct HopServer {
 #[derive(Debug, Default)]
 struct Shared {
     says: Mutex<Says>,
+    /// Nodes that ask, when they last did, and their addresses in the pod network.
+    nodes: Mutex<BTreeMap<Ipv6Addr, (Instant, Vec<IpAddr>)>>,
     /// Nodes that send traffic here, and when they last said so.
     users: Mutex<BTreeMap<Ipv6Addr, Instant>>,
     first_user: Notify,
@@ -57,6 +59,16 @@ impl HopServer {
             .count()
     }
 
+    /// Addresses in the pod network of nodes that ask, one of each, at most as many as a message names.
+    pub(crate) fn addresses(&self, now: Instant, is_own: impl Fn(&IpAddr) -> bool) -> Vec<IpAddr> {
+        let nodes = lock(&self.shared.nodes);
+        let present = nodes
+            .values()
+            .filter(|(at, _)| now.saturating_duration_since(*at) < PRESENT_FOR);
+        let others = present.filter_map(|(_, addresses)| addresses.first().copied());
+        others.filter(|address| !is_own(address)).take(MAX_ADDRESSES).collect()
+    }
+
     /// Resolves when a node begins to send traffic here and none did before.
     pub(crate) async fn first_user(&self) {
         self.shared.first_user.notified().await;
@@ -72,6 +84,9 @@ impl Shared {
         }
         // Probes of size say nothing new.
         if message.size == 0 {
+            let mut nodes = lock(&self.nodes);
+            nodes.retain(|_, (at, _)| now.saturating_duration_since(*at) < PRESENT_FOR);
+            nodes.insert(*from.ip(), (now, message.says.addresses.clone()));
             let mut users = lock(&self.users);
             users.retain(|_, at| now.saturating_duration_since(*at) < FORGET_AFTER);
             if message.says.uses {
@@ -83,7 +98,7 @@ impl Shared {
                 users.remove(from.ip());
             }
         }
-        Some(message.reply(lock(&self.says).clone(), false))
+        Some(message.reply(lock(&self.says).clone()))
     }
 }
 
@@ -123,6 +138,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A node that sends traffic here says so ten times a second.
 const FORGET_AFTER: Duration = Duration::from_millis(500);
+/// One that does not asks once a second.
+const PRESENT_FOR: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -137,6 +154,7 @@ mod tests {
             stamp: 9,
             size: 0,
             is_deaf: false,
+            finds_broken: false,
             says: Says {
                 uses,
                 ..Says::default()

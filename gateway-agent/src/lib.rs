@@ -20,6 +20,7 @@ mod app;
 mod cluster_dns;
 mod config;
 mod data_plane;
+mod deep;
 mod election;
 mod hops;
 mod metrics;
@@ -28,5 +29,6 @@ mod own_gateway;
 mod status;
 pub mod sync;
 mod sync_leader;
+mod verdict;
 
 pub use app::main;

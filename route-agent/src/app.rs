@@ -15,6 +15,7 @@ use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
 
 use crate::config::{Config, Verb};
+use crate::deep::DeepResponder;
 use crate::facts::node_facts;
 use crate::hops::Hops;
 use crate::metrics::Metrics;
@@ -90,6 +91,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         report: Report::new(node.clone()),
         status: StatusWriter::start(client, &config.namespace, &node),
         hops: Hops::start(),
+        deep: DeepResponder::start(),
         node,
         readiness,
         metrics,
@@ -109,6 +111,7 @@ struct Agent {
     report: Report,
     status: StatusWriter,
     hops: Hops,
+    deep: DeepResponder,
     readiness: Readiness,
     metrics: Metrics,
     /// The kernel's word, and the underlay that it is about.
@@ -127,6 +130,7 @@ impl Agent {
             let mut retry = RESYNC;
             if let Some(snapshot) = &view.snapshot {
                 self.hops.set_snapshot(snapshot);
+                self.deep.set_snapshot(snapshot);
                 if ways.borrow().is_none() && if_nametoindex(tags::VXLAN_LINK).is_ok() {
                     // What an earlier process found out is in the kernel: better than what the snapshot says of the active one.
                     let known = ways.wait_for(Option::is_some);
@@ -198,6 +202,8 @@ impl Agent {
                     self.hops.set_link_mtu(mtu);
                 }
                 if let Some(desired) = &outcome.desired {
+                    self.hops
+                        .set_addresses(desired.sources.iter().map(|source| source.address).collect());
                     self.watch_kernel(&desired.underlay.device);
                 }
                 match outcome.failures.first() {

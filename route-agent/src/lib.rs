@@ -20,6 +20,7 @@
 
 mod app;
 mod config;
+mod deep;
 mod facts;
 mod hops;
 mod metrics;

@@ -107,6 +107,7 @@ fn candidate(snapshot: &Snapshot, cluster: &ClusterId, node: &NodeName, gateway:
     Candidate {
         live_since: gateway.up_since.filter(|_| reaches && gateway.is_up == Some(true)),
         role: gateway.role,
+        is_broken: false,
         is_preferred: own_active(snapshot).is_some_and(|active| active.id.node == *node),
     }
 }

@@ -72,6 +72,8 @@ pub enum LabCommand {
     #[command(hide = true)]
     Fetch(workload::fetch::Args),
     #[command(hide = true)]
+    Stream(workload::stream::Args),
+    #[command(hide = true)]
     Container(container::Args),
     #[command(hide = true)]
     Enter(enter::Args),
@@ -243,7 +245,7 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
     match &role {
         LabCommand::Container(args) => match container::run(args)? {},
         LabCommand::Enter(args) => match enter::run(args)? {},
-        LabCommand::Fetch(_) => {}
+        LabCommand::Fetch(_) | LabCommand::Stream(_) => {}
         _ => daemon::init_logging(),
     }
     match role {
@@ -256,6 +258,7 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
         LabCommand::Echo(args) => workload::echo::run(args).await,
         LabCommand::Pause(args) => workload::pause::run(args).await,
         LabCommand::Fetch(args) => workload::fetch::run(args).await,
+        LabCommand::Stream(args) => workload::stream::run(args).await,
         _ => bail!("this command is no role"),
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
@@ -16,6 +16,10 @@ pub struct CablePlan {
     pub accept: Vec<(IpNet, ClusterId)>,
     /// Which gateway packets for a cluster go to. A dead one is passed over for any live one of that cluster.
     pub chosen: BTreeMap<ClusterId, GatewayId>,
+    /// Gateways behind which packets get lost: they are used only if there is no other, and are told so.
+    pub avoid: BTreeSet<GatewayId>,
+    /// Nodes of this cluster, by addresses in the pod network, that answer the deep probes of others.
+    pub addresses: Vec<IpAddr>,
     /// MTU of packets inside the cables, bytes.
     pub mtu: u16,
     /// What we say of ourselves in probes.

@@ -44,6 +44,8 @@ pub const SYNC_LEASE: &str = "tombolo-sync";
 pub const CABLE_PORT: u16 = 4510;
 /// UDP port of probes inside a cable.
 pub const PROBE_PORT: u16 = 4511;
+/// UDP port of deep probes: on every node, at its address in the pod network.
+pub const DEEP_PROBE_PORT: u16 = 4512;
 /// UDP port of the VXLAN between the nodes of one cluster.
 pub const VXLAN_PORT: u16 = 4801;
 /// VXLAN network identifier.

@@ -1,14 +1,19 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use model::{ConnectionState, ProbeMode, ProbeRole};
 
+use crate::chance::Chance;
 use crate::heartbeat::{Heartbeat, Lost, Request};
 use crate::message::{Message, MessageKind, Says};
 use crate::pace::Pace;
 use crate::path_mtu::PathMtu;
-use crate::reason::{Case, Reason};
-use crate::window::RttSummary;
+
+mod liveness;
+mod settings;
+
+pub use liveness::Liveness;
+pub use settings::CableSettings;
 
 /// One cable from this end: when to shake hands, when to probe, and what is known of the other end.
 #[derive(Debug)]
@@ -31,39 +36,17 @@ pub struct Cable {
     path_mtu: PathMtu,
     /// The newest request of the other end: what an older one says is of the past.
     newest_request: Option<u32>,
-    remote_role: Option<ProbeRole>,
+    remote: Option<Remote>,
+    /// Packets get lost behind the other end; it is told so.
+    finds_broken: bool,
 }
 
-/// What a cable is told to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CableSettings {
-    /// Where the other end may be.
-    pub candidates: Vec<SocketAddr>,
-    /// Whether it answers probes.
-    pub mode: ProbeMode,
-    /// Whether this end starts handshakes without waiting for the other.
-    pub is_initiator: bool,
-}
-
-/// What is known of the other end.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Liveness {
-    /// State.
-    pub state: ConnectionState,
-    /// Why it is in this state.
-    pub reason: Option<Reason>,
-    /// The same for a person; empty when connected.
-    pub message: String,
-    /// Address in use, once something authentic came from it.
-    pub remote_address: Option<SocketAddr>,
-    /// Times of the last probes.
-    pub rtt: Option<RttSummary>,
-    /// Lost probes in percent.
-    pub loss_percent: Option<f64>,
-    /// The largest packet that the cable takes, bytes.
-    pub mtu: u16,
-    /// What the other end last said of itself.
-    pub role: Option<ProbeRole>,
+/// What the other end last said.
+#[derive(Debug)]
+struct Remote {
+    role: ProbeRole,
+    addresses: Vec<IpAddr>,
+    finds_broken: bool,
 }
 
 impl Cable {
@@ -85,7 +68,8 @@ impl Cable {
             lost: None,
             path_mtu: PathMtu::new(ceiling, Pace::STANDBY, now),
             newest_request: None,
-            remote_role: None,
+            remote: None,
+            finds_broken: false,
         }
     }
 
@@ -179,7 +163,7 @@ impl Cable {
                 // Probes of size are counted apart.
                 if is_news && message.size == 0 {
                     self.newest_request = Some(message.sequence);
-                    self.remote_role = Some(message.says.role);
+                    self.listen(message);
                     if message.is_deaf && self.settings.mode == ProbeMode::Tombolo {
                         let lost = self.heartbeat.handle_deaf_peer(now);
                         self.handle_lost(lost, now);
@@ -195,7 +179,7 @@ impl Cable {
                 let Some(came_up) = self.heartbeat.handle_reply(message.sequence, message.stamp, now) else {
                     return false;
                 };
-                self.remote_role = Some(message.says.role);
+                self.listen(message);
                 if came_up {
                     self.path_mtu.handle_new_path(now);
                 }
@@ -205,6 +189,11 @@ impl Cable {
                 true
             }
         }
+    }
+
+    /// Whether packets get lost behind the other end, as deep probes find.
+    pub fn handle_deep(&mut self, finds_broken: bool) {
+        self.finds_broken = finds_broken;
     }
 
     /// Lets time have its effects: sessions expire, silent cables go down.
@@ -272,13 +261,18 @@ impl Cable {
             stamp: request.stamp,
             size: request.size,
             is_deaf: self.heartbeat.is_deaf(),
+            finds_broken: self.finds_broken,
             says,
         }
     }
 
     /// What is sent for a request of the other end.
     pub fn answer(&self, request: &Message, says: Says) -> Message {
-        request.reply(says, self.heartbeat.is_deaf())
+        Message {
+            is_deaf: self.heartbeat.is_deaf(),
+            finds_broken: self.finds_broken,
+            ..request.reply(says)
+        }
     }
 
     /// Where handshakes go: where the other end was last heard from, and every candidate.
@@ -314,7 +308,17 @@ impl Cable {
 
     /// What the other end last said of itself.
     pub fn remote_role(&self) -> Option<ProbeRole> {
-        self.remote_role
+        self.remote.as_ref().map(|remote| remote.role)
+    }
+
+    /// Nodes behind the other end that answer deep probes.
+    pub fn remote_addresses(&self) -> &[IpAddr] {
+        self.remote.as_ref().map_or(&[], |remote| &remote.addresses)
+    }
+
+    /// Whether the other end, which is connected, says that packets get lost behind us.
+    pub fn is_called_broken(&self) -> bool {
+        self.state.is_usable() && self.remote.as_ref().is_some_and(|remote| remote.finds_broken)
     }
 
     /// The largest packet that it takes, bytes.
@@ -322,19 +326,12 @@ impl Cable {
         self.path_mtu.mtu()
     }
 
-    /// All that is known, for a person or a status object.
-    pub fn liveness(&self, now: Instant) -> Liveness {
-        let reason = self.reason(now);
-        Liveness {
-            state: self.state,
-            reason,
-            message: reason.map(|reason| self.describe(reason)).unwrap_or_default(),
-            remote_address: self.endpoint,
-            rtt: self.heartbeat.rtt(),
-            loss_percent: self.heartbeat.loss_percent(now),
-            mtu: self.path_mtu.mtu(),
-            role: self.remote_role,
-        }
+    fn listen(&mut self, message: &Message) {
+        self.remote = Some(Remote {
+            role: message.says.role,
+            addresses: message.says.addresses.clone(),
+            finds_broken: message.finds_broken,
+        });
     }
 
     fn connect(&mut self, now: Instant) {
@@ -368,69 +365,12 @@ impl Cable {
         self.next_handshake = now + patience;
     }
 
-    fn reason(&self, now: Instant) -> Option<Reason> {
-        if self.state == ConnectionState::Connected {
-            return None;
-        }
-        Some(match self.session {
-            _ if self.tries > 0 && self.send_error.is_some() => Reason::UdpBlocked,
-            _ if self.lost == Some(Lost::OneWay) => Reason::OneWay,
-            _ if self.tries > 0 => Reason::NoHandshake,
-            Some(since) if now >= since + HEAD_START => Reason::NoReply,
-            Some(_) => Reason::Probing,
-            None if !self.has_target() => Reason::NoAddress,
-            None if self.settings.is_initiator => Reason::Starting,
-            None => Reason::WaitingForPeer,
-        })
-    }
-
-    fn describe(&self, reason: Reason) -> String {
-        let case = Case {
-            reason,
-            targets: &self.targets(),
-            tries: self.tries,
-            send_error: self.send_error.as_deref(),
-            remote: self.endpoint,
-            was_connected: self.was_connected,
-        };
-        case.describe()
-    }
-
     fn has_target(&self) -> bool {
         self.endpoint.is_some() || !self.settings.candidates.is_empty()
     }
 
     fn probes_session(&self) -> bool {
         self.settings.mode == ProbeMode::Tombolo && self.session.is_some()
-    }
-}
-
-impl CableSettings {
-    /// How long this end leaves the first step to the other.
-    fn patience(&self) -> Duration {
-        if self.is_initiator { Duration::ZERO } else { HEAD_START }
-    }
-
-    /// Age of a session at which this end starts a new one itself. Where probes flow the protocol does that after 120 s.
-    fn rekey_after(&self) -> Duration {
-        match self.mode {
-            ProbeMode::Tombolo => STALE_AFTER,
-            ProbeMode::None => REKEY_AFTER + self.patience(),
-        }
-    }
-}
-
-/// A small generator (splitmix64); its quality is of no matter, its seed is from outside.
-#[derive(Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn up_to(&mut self, limit: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        limit.mul_f64((mixed >> 40) as f64 / (1u64 << 24) as f64)
     }
 }
 

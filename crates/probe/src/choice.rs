@@ -10,14 +10,16 @@ pub struct Candidate {
     pub live_since: Option<Instant>,
     /// What it says of itself.
     pub role: ProbeRole,
+    /// What is sent by it gets lost behind it.
+    pub is_broken: bool,
     /// It comes first among those that claim nothing.
     pub is_preferred: bool,
 }
 
 /// Which candidate to use, by its place in the list; `current` is the one in use.
 ///
-/// The one that claims to be active with the highest epoch, for its cluster chose it; one that drains only if there is no other; and
-/// only one that works. A candidate that works again takes over from one that works only after [`SETTLED`]: a gateway that comes
+/// The one that claims to be active with the highest epoch, for its cluster chose it; one that drains or is broken only if there is no
+/// other; and only one that works. A candidate that works again takes over from one that works only after [`SETTLED`]: a gateway that comes
 /// and goes moves no traffic each time.
 pub fn choose(candidates: &[Candidate], current: Option<usize>, now: Instant) -> Option<usize> {
     let works = |place: &usize| {
@@ -25,8 +27,10 @@ pub fn choose(candidates: &[Candidate], current: Option<usize>, now: Instant) ->
             .get(*place)
             .is_some_and(|candidate| candidate.live_since.is_some())
     };
-    // One that is about to go has nothing to spare.
-    let kept = current.filter(works).filter(|place| !candidates[*place].role.draining);
+    // One that is about to go, or of no use, has nothing to spare.
+    let kept = current
+        .filter(works)
+        .filter(|place| !candidates[*place].role.draining && !candidates[*place].is_broken);
     let is_eligible = |place: usize, since: Instant| {
         kept.is_none_or(|kept| kept == place) || now.saturating_duration_since(since) >= SETTLED
     };
@@ -37,9 +41,10 @@ pub fn choose(candidates: &[Candidate], current: Option<usize>, now: Instant) ->
 }
 
 /// Lower is better.
-fn rank(candidate: &Candidate) -> (bool, bool, Reverse<u64>, bool) {
+fn rank(candidate: &Candidate) -> (bool, bool, bool, Reverse<u64>, bool) {
     let role = candidate.role;
     (
+        candidate.is_broken,
         role.draining,
         !role.active,
         Reverse(if role.active { role.epoch } else { 0 }),
@@ -71,6 +76,7 @@ mod tests {
                 epoch,
                 draining: false,
             },
+            is_broken: false,
             is_preferred: false,
         }
     }
@@ -124,17 +130,23 @@ mod tests {
     }
 
     fn any_candidate(now: Instant) -> impl Strategy<Value = Candidate> {
-        (proptest::option::of(0u64..9), any::<(bool, bool, bool)>(), 0u64..4).prop_map(
-            move |(live_for, (active, draining, is_preferred), epoch)| Candidate {
-                role: ProbeRole {
-                    active,
-                    draining,
-                    epoch,
-                },
-                is_preferred,
-                ..candidate(live_for, active, epoch, now)
-            },
+        (
+            proptest::option::of(0u64..9),
+            any::<(bool, bool, bool, bool)>(),
+            0u64..4,
         )
+            .prop_map(
+                move |(live_for, (active, draining, is_broken, is_preferred), epoch)| Candidate {
+                    role: ProbeRole {
+                        active,
+                        draining,
+                        epoch,
+                    },
+                    is_broken,
+                    is_preferred,
+                    ..candidate(live_for, active, epoch, now)
+                },
+            )
     }
 
     proptest! {

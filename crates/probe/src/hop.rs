@@ -106,6 +106,7 @@ impl Hop {
             stamp: request.stamp,
             size: request.size,
             is_deaf: self.heartbeat.is_deaf(),
+            finds_broken: false,
             says,
         }
     }
@@ -157,7 +158,7 @@ mod tests {
 
     fn answer(hop: &mut Hop, at: Instant) {
         while let Some(request) = hop.poll_probe(at) {
-            let reply = hop.ask(request, Says::default()).reply(Says::default(), false);
+            let reply = hop.ask(request, Says::default()).reply(Says::default());
             hop.handle_message(&reply, at);
         }
     }

@@ -56,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 mod cable;
+mod chance;
 mod choice;
 mod heartbeat;
 mod hop;

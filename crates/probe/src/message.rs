@@ -14,7 +14,8 @@ use crate::reach::Reach;
 ///  36: live clusters, a bit each; MTU of every cluster whose bit is set, 2 bytes each; addresses, 16 bytes each; padding
 /// ```
 ///
-/// `flags`: 1 the sender is active, 2 it is draining, 4 it does not hear the receiver, 8 it sends traffic over this path.
+/// `flags`: 1 the sender is active, 2 it is draining, 4 it does not hear the receiver, 8 it sends traffic over this path,
+/// 16 what it sends gets lost behind the receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Question or answer.
@@ -27,6 +28,8 @@ pub struct Message {
     pub size: u16,
     /// The sender hears nothing of the receiver.
     pub is_deaf: bool,
+    /// Packets that the sender sends by way of the receiver get lost behind it.
+    pub finds_broken: bool,
     /// What the sender says of itself.
     pub says: Says,
 }
@@ -71,11 +74,12 @@ pub enum DecodeError {
 
 impl Message {
     /// The answer to this request.
-    pub fn reply(&self, says: Says, is_deaf: bool) -> Self {
+    pub fn reply(&self, says: Says) -> Self {
         Self {
             kind: MessageKind::Reply,
             says,
-            is_deaf,
+            is_deaf: false,
+            finds_broken: false,
             ..*self
         }
     }
@@ -90,6 +94,7 @@ impl Message {
             (DRAINING, says.role.draining),
             (DEAF, self.is_deaf),
             (USES, says.uses),
+            (BROKEN, self.finds_broken),
         ];
         let flags = flags
             .into_iter()
@@ -163,6 +168,7 @@ impl Message {
             stamp,
             size,
             is_deaf: flags & DEAF != 0,
+            finds_broken: flags & BROKEN != 0,
             says: Says {
                 role: ProbeRole {
                     active: flags & ACTIVE != 0,
@@ -193,20 +199,22 @@ const ACTIVE: u8 = 1;
 const DRAINING: u8 = 2;
 const DEAF: u8 = 4;
 const USES: u8 = 8;
+const BROKEN: u8 = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn message(kind: MessageKind, numbers: (u32, u64, u64), small: (u16, u16), flags: [bool; 4]) -> Message {
-        let [active, draining, is_deaf, uses] = flags;
+    fn message(kind: MessageKind, numbers: (u32, u64, u64), small: (u16, u16), flags: [bool; 5]) -> Message {
+        let [active, draining, is_deaf, uses, finds_broken] = flags;
         Message {
             kind,
             sequence: numbers.0,
             stamp: numbers.1,
             size: small.0,
             is_deaf,
+            finds_broken,
             says: Says {
                 role: ProbeRole {
                     active,
@@ -223,7 +231,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_decodes_whatever_padding_follows(
-            reply: bool, numbers: (u32, u64, u64), small: (u16, u16), flags: [bool; 4],
+            reply: bool, numbers: (u32, u64, u64), small: (u16, u16), flags: [bool; 5],
             mtus in proptest::collection::vec(proptest::option::of(any::<u16>()), 0..300),
             addresses in proptest::collection::vec(any::<IpAddr>(), 0..MAX_ADDRESSES), padding: Vec<u8>,
         ) {
@@ -251,7 +259,7 @@ mod tests {
     #[test]
     fn each_defect_has_its_name() {
         let mut bytes = Vec::new();
-        let mut message = message(MessageKind::Request, (1, 2, 3), (0, 0), [false; 4]);
+        let mut message = message(MessageKind::Request, (1, 2, 3), (0, 0), [false; 5]);
         message.says.addresses = vec![Ipv6Addr::LOCALHOST.into()];
         message.encode(&mut bytes);
         assert_eq!(Message::decode(&bytes[..bytes.len() - 1]), Err(DecodeError::Truncated));

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use model::{CablePlan, Connection, ProbeRole, PublicKey};
@@ -52,4 +53,10 @@ pub struct CableStatus {
     pub connection: Connection,
     /// What the other end last said of itself; a stock peer says nothing.
     pub role: Option<ProbeRole>,
+    /// Nodes behind it that answer deep probes.
+    pub addresses: Vec<IpAddr>,
+    /// It says that packets get lost behind this gateway.
+    pub calls_us_broken: bool,
+    /// Traffic to its cluster goes this way.
+    pub is_used: bool,
 }

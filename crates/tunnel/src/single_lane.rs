@@ -122,7 +122,7 @@ impl Engine for SingleLane {
     }
 
     fn failovers(&self) -> Failovers {
-        *lock(&self.shared.failovers)
+        self.shared.failovers()
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {
@@ -189,6 +189,11 @@ impl Shared {
             (status, totals)
         });
         with_totals.collect()
+    }
+
+    /// How often traffic had to leave a dead cable.
+    pub(crate) fn failovers(&self) -> Failovers {
+        *lock(&self.failovers)
     }
 
     fn wake(&self) {

@@ -1,7 +1,7 @@
 //! One gateway, probed over the VXLAN.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::time::Instant;
 
 use model::names;
@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 /// How a gateway is to be probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Order {
     /// Its end of the VXLAN.
     pub(super) target: Ipv6Addr,
@@ -22,6 +22,8 @@ pub(super) struct Order {
     pub(super) pace: Pace,
     /// What the VXLAN link takes, bytes.
     pub(super) link_mtu: u16,
+    /// This node's own in the pod network.
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// What is known of a gateway.
@@ -40,12 +42,12 @@ pub(super) async fn follow(mut orders: watch::Receiver<Order>, tell: impl Fn(Rep
     let mut buffer = vec![0; 4096];
     loop {
         let now = Instant::now();
-        let order = *orders.borrow_and_update();
+        let order = orders.borrow_and_update().clone();
         hop.handle_pace(order.pace, now);
         hop.handle_ceiling(order.link_mtu, now);
         hop.handle_timeout(now);
         while let Some(request) = hop.poll_probe(now) {
-            if let Err(error) = send(&mut socket, &mut hop, request, order, now) {
+            if let Err(error) = send(&mut socket, &mut hop, request, &order, now) {
                 // The link may not be there yet, or be another one: the next probe opens a new socket.
                 tracing::trace!(%error, gateway = %order.target, "cannot send a probe");
                 socket = None;
@@ -79,13 +81,20 @@ pub(super) async fn follow(mut orders: watch::Receiver<Order>, tell: impl Fn(Rep
     }
 }
 
-fn send(socket: &mut Option<UdpSocket>, hop: &mut Hop, request: Request, order: Order, now: Instant) -> io::Result<()> {
+fn send(
+    socket: &mut Option<UdpSocket>,
+    hop: &mut Hop,
+    request: Request,
+    order: &Order,
+    now: Instant,
+) -> io::Result<()> {
     let socket = match socket {
         Some(socket) => socket,
         None => socket.insert(connect(order.target)?),
     };
     let says = Says {
         uses: order.is_used,
+        addresses: order.addresses.clone(),
         ..Says::default()
     };
     let mut datagram = Vec::new();

@@ -6,6 +6,7 @@
 mod follow;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ struct Plan {
     snapshot: Option<Arc<Snapshot>>,
     /// What the VXLAN link takes, bytes.
     link_mtu: u16,
+    /// This node's own in the pod network.
+    addresses: Vec<IpAddr>,
 }
 
 impl Hops {
@@ -39,6 +42,7 @@ impl Hops {
         let (plan, plans) = watch::channel(Plan {
             snapshot: None,
             link_mtu: VXLAN_OVER_ETHERNET,
+            addresses: Vec::new(),
         });
         let (found, ways) = watch::channel(None);
         tokio::spawn(keep(plans, found));
@@ -60,6 +64,15 @@ impl Hops {
     pub(crate) fn set_link_mtu(&self, mtu: u16) {
         self.plan
             .send_if_modified(|plan| std::mem::replace(&mut plan.link_mtu, mtu) != mtu);
+    }
+
+    /// This node's addresses in the pod network, where it answers deep probes.
+    pub(crate) fn set_addresses(&self, addresses: Vec<IpAddr>) {
+        self.plan.send_if_modified(|plan| {
+            let is_news = plan.addresses != addresses;
+            plan.addresses = addresses;
+            is_news
+        });
     }
 
     /// The ways as they are; none until every gateway has answered or had the time to.
@@ -115,7 +128,7 @@ async fn keep(mut plans: watch::Receiver<Plan>, found: watch::Sender<Option<Ways
         let plan = plans.borrow_and_update().clone();
         let mut reconsider = None;
         if let Some(snapshot) = &plan.snapshot {
-            follow_gateways(snapshot, plan.link_mtu, &mut probed, &reports);
+            follow_gateways(snapshot, &plan, &mut probed, &reports);
             let now = Instant::now();
             let gateways = local_gateways(snapshot, &probed, &reports);
             ways = choice::ways(snapshot, &gateways, &ways, now);
@@ -129,7 +142,7 @@ async fn keep(mut plans: watch::Receiver<Plan>, found: watch::Sender<Option<Ways
                     is_news
                 });
             }
-            hurry_used(&probed, &ways, plan.link_mtu);
+            hurry_used(&probed, &ways, &plan);
             let settling = gateways
                 .values()
                 .filter_map(|gateway| Some(gateway.up_since? + SETTLED));
@@ -150,12 +163,7 @@ async fn keep(mut plans: watch::Receiver<Plan>, found: watch::Sender<Option<Ways
 }
 
 /// One task for each gateway candidate of the own cluster, this node included if it is one.
-fn follow_gateways(
-    snapshot: &Snapshot,
-    link_mtu: u16,
-    probed: &mut BTreeMap<NodeName, Probed>,
-    reports: &Arc<Reports>,
-) {
+fn follow_gateways(snapshot: &Snapshot, plan: &Plan, probed: &mut BTreeMap<NodeName, Probed>, reports: &Arc<Reports>) {
     let candidates: BTreeMap<_, _> = snapshot
         .gateways_of(&snapshot.cluster)
         .filter_map(|gateway| snapshot.nodes.get(&gateway.id.node))
@@ -169,7 +177,8 @@ fn follow_gateways(
                 target,
                 is_used: false,
                 pace: Pace::STANDBY,
-                link_mtu,
+                link_mtu: plan.link_mtu,
+                addresses: plan.addresses.clone(),
             });
             let reports = Arc::clone(reports);
             let task = tokio::spawn(async move { follow(orders, |report| reports.put(&node, report)).await });
@@ -199,7 +208,7 @@ fn local_gateways(
 }
 
 /// Gateways in use are probed fast, and told that they are in use.
-fn hurry_used(probed: &BTreeMap<NodeName, Probed>, ways: &Ways, link_mtu: u16) {
+fn hurry_used(probed: &BTreeMap<NodeName, Probed>, ways: &Ways, plan: &Plan) {
     let is_used = |node: &NodeName| ways.values().flatten().any(|way| way.gateway == *node);
     let used = probed.keys().filter(|node| is_used(node)).count();
     for (node, hop) in probed {
@@ -208,10 +217,14 @@ fn hurry_used(probed: &BTreeMap<NodeName, Probed>, ways: &Ways, link_mtu: u16) {
             target: hop.order.borrow().target,
             is_used,
             pace: Pace::of(is_used, used, probed.len() - used),
-            link_mtu,
+            link_mtu: plan.link_mtu,
+            addresses: plan.addresses.clone(),
         };
-        hop.order
-            .send_if_modified(|current| std::mem::replace(current, order) != order);
+        hop.order.send_if_modified(|current| {
+            let is_news = *current != order;
+            *current = order;
+            is_news
+        });
     }
 }
 

@@ -4,6 +4,7 @@
 //! be measured on a machine is a step that is not ok, with the reason, and has no figure.
 
 mod apiserver;
+mod failover;
 
 use std::path::PathBuf;
 
@@ -26,12 +27,15 @@ pub(crate) struct Bench {
 enum What {
     /// The embedded API server: writes, lists, watches, memory, restart, kills
     Apiserver(apiserver::ApiServer),
+    /// How long packets are lost when something breaks
+    Failover(failover::Failover),
 }
 
 impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let report: Report = match self.what {
             What::Apiserver(bench) => bench.run(),
+            What::Failover(failover) => failover.run()?,
         };
         report.print();
         if let Some(path) = &self.json {

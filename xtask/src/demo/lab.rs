@@ -189,7 +189,8 @@ The lab is up. Try:
         );
     }
 
-    fn command(&self, target: &str, program: &[&str]) -> Command {
+    /// A program on a host, node or pod of the lab, not started yet.
+    pub(crate) fn command(&self, target: &str, program: &[&str]) -> Command {
         let mut command = Command::new(&self.tombolo);
         command
             .args(["lab", "exec", "--name", &self.name, target, "--"])

@@ -2,7 +2,7 @@
 //! pod in one talks to pods in the other by name.
 
 mod edges;
-mod lab;
+pub(crate) mod lab;
 mod machine;
 mod outage;
 mod proof;

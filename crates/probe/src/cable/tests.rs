@@ -1,4 +1,5 @@
 use super::*;
+use crate::reason::Reason;
 use ConnectionState::{Connected, Connecting, Error};
 use proptest::prelude::*;
 
@@ -32,6 +33,7 @@ fn reply(request: Request) -> Message {
         stamp: request.stamp,
         size: request.size,
         is_deaf: false,
+        finds_broken: false,
         says: Says {
             role: ROLE,
             ..Says::default()

@@ -89,6 +89,7 @@ impl Switch {
     /// Takes over a plan. Peers that are in it as they were are not touched.
     pub(crate) fn apply(&mut self, plan: &CablePlan, now: Instant) {
         self.context.says.role = plan.role;
+        self.context.says.addresses.clone_from(&plan.addresses);
         self.carries = plan.carries || plan.role.active;
         self.mtu = plan.mtu;
         self.icmp_sources.clone_from(&plan.icmp_sources);
@@ -114,6 +115,10 @@ impl Switch {
                     None => {}
                 },
             }
+        }
+        for peer in self.peers.slots.iter_mut().flatten() {
+            let is_avoided = plan.avoid.contains(peer.gateway());
+            peer.set_avoided(is_avoided);
         }
         self.tables = Tables::new(plan, &self.peers, &self.tables, now);
         self.set_handshake_limit(self.peers.by_key.len());
@@ -164,12 +169,16 @@ impl Switch {
 
     /// What is known of every cable, by gateway, and where its traffic is counted.
     pub(crate) fn status(&self, now: Instant) -> Vec<(CableStatus, Arc<PeerCounters>)> {
-        let mut peers: Vec<&Peer> = self.peers.iter().collect();
-        peers.sort_by_key(|peer| peer.gateway());
-        peers
-            .into_iter()
-            .map(|peer| (peer.status(self.mtu, now), peer.counters().clone()))
-            .collect()
+        let mut peers: Vec<(usize, &Peer)> = self.peers.by_slot().collect();
+        peers.sort_by_key(|(_, peer)| peer.gateway());
+        let status = |(slot, peer): (usize, &Peer)| {
+            let status = CableStatus {
+                is_used: self.tables.in_use().any(|used| used == slot),
+                ..peer.status(self.mtu, now)
+            };
+            (status, peer.counters().clone())
+        };
+        peers.into_iter().map(status).collect()
     }
 
     fn refresh(&mut self, now: Instant) {
@@ -199,6 +208,11 @@ impl Switch {
 impl Peers {
     fn iter(&self) -> impl Iterator<Item = &Peer> {
         self.slots.iter().flatten()
+    }
+
+    fn by_slot(&self) -> impl Iterator<Item = (usize, &Peer)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(slot, peer)| Some((slot, peer.as_ref()?)))
     }
 
     fn at(&self, slot: usize) -> Option<&Peer> {

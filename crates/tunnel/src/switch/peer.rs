@@ -30,6 +30,8 @@ pub(super) struct Peer {
     counters: Arc<PeerCounters>,
     known_state: ConnectionState,
     known_role: Option<ProbeRole>,
+    known_word: bool,
+    is_avoided: bool,
 }
 
 /// What all peers use in turn.
@@ -94,6 +96,8 @@ impl Peer {
             counters: Arc::default(),
             known_state: ConnectionState::Connecting,
             known_role: None,
+            known_word: false,
+            is_avoided: false,
         }
     }
 
@@ -123,6 +127,12 @@ impl Peer {
         &self.counters
     }
 
+    /// Whether packets get lost behind it.
+    pub(super) fn set_avoided(&mut self, is_avoided: bool) {
+        self.is_avoided = is_avoided;
+        self.cable.handle_deep(is_avoided);
+    }
+
     /// How often it is probed.
     pub(super) fn set_pace(&mut self, pace: Pace, now: Instant) {
         self.cable.handle_pace(pace, now);
@@ -137,6 +147,7 @@ impl Peer {
         Candidate {
             live_since: self.cable.up_since().filter(|_| self.is_usable()),
             role: self.cable.remote_role().unwrap_or_default(),
+            is_broken: self.is_avoided,
             is_preferred,
         }
     }
@@ -148,8 +159,9 @@ impl Peer {
             let remote = self.cable.endpoint().map(|endpoint| endpoint.to_string());
             tracing::info!(gateway = %self.gateway, ?state, remote, "cable changed state");
         }
-        let changed = (state, role) != (self.known_state, self.known_role);
-        (self.known_state, self.known_role) = (state, role);
+        let word = self.cable.is_called_broken();
+        let changed = (state, role, word) != (self.known_state, self.known_role, self.known_word);
+        (self.known_state, self.known_role, self.known_word) = (state, role, word);
         changed
     }
 
@@ -173,6 +185,9 @@ impl Peer {
         CableStatus {
             connection,
             role: liveness.role,
+            addresses: self.cable.remote_addresses().to_vec(),
+            calls_us_broken: self.cable.is_called_broken(),
+            is_used: false,
         }
     }
 
