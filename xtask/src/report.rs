@@ -111,6 +111,17 @@ impl Report {
         }
     }
 
+    /// Notes something that could not be measured, and why.
+    pub(crate) fn not_measured(&mut self, name: &str, reason: String) {
+        eprintln!("  {name}: {reason}");
+        self.steps.push(Step {
+            name: name.to_owned(),
+            ok: false,
+            millis: 0,
+            detail: reason,
+        });
+    }
+
     /// How many interleaved rounds the medians are of.
     pub(crate) fn rounds(&mut self, rounds: u32) {
         self.rounds = rounds;
@@ -120,6 +131,15 @@ impl Report {
     pub(crate) fn ratio(&mut self, name: &str, of: &str, to: &str) {
         if let (Some(of), Some(to)) = (self.figures.get(of), self.figures.get(to)) {
             self.ratios.insert(name.to_owned(), of.median / to.median);
+        }
+    }
+
+    /// Throughput with so many lanes, as a share of so many times the throughput with one.
+    pub(crate) fn scaling(&mut self, lanes: u32) {
+        let median = |lanes| self.figures.get(&format!("lanes{lanes}_tcp_gbps")).map(Figure::median);
+        if let (Some(many), Some(one)) = (median(lanes), median(1)) {
+            self.ratios
+                .insert(format!("scaling_{lanes}"), many / f64::from(lanes) / one);
         }
     }
 

@@ -14,21 +14,22 @@ impl Checksum {
 
     /// With these bytes added.
     #[must_use]
-    pub fn with(mut self, bytes: &[u8]) -> Self {
-        // A sum of 32-bit words folds to the same 16 bits as one of 16-bit words, in half the steps; 64 bits of room take
-        // four thousand million of them.
-        let (words, rest) = bytes.as_chunks::<4>();
-        for word in words {
-            self.0 += u64::from(u32::from_be_bytes(*word));
-        }
-        let (halves, odd) = rest.as_chunks::<2>();
-        for half in halves {
-            self.0 += u64::from(u16::from_be_bytes(*half));
-        }
-        if let [last] = odd {
-            self.0 += u64::from(*last) << 8;
-        }
-        self
+    pub fn with(self, bytes: &[u8]) -> Self {
+        // The sum is the same in either byte order but for the order of its own two bytes (RFC 1071 §2 B).
+        let sum = u16::from_be(fold(sum_in_machine_order(bytes)));
+        Self(self.0 + u64::from(sum))
+    }
+
+    /// With one word added.
+    #[must_use]
+    pub(crate) fn with_word(self, word: u16) -> Self {
+        Self(self.0 + u64::from(word))
+    }
+
+    /// With one word taken away that was added before.
+    #[must_use]
+    pub(crate) fn without_word(self, word: u16) -> Self {
+        self.with_word(!word)
     }
 
     /// With the IPv6 pseudo header added (RFC 8200 §8.1).
@@ -42,13 +43,43 @@ impl Checksum {
 
     /// The checksum field's value. Over data whose checksum field is already right, this is 0.
     pub fn finish(self) -> u16 {
-        let mut sum = self.0;
-        while sum > 0xffff {
-            sum = (sum >> 16) + (sum & 0xffff);
-        }
-        // `sum` is below 2^16 here.
-        !(sum as u16)
+        !self.partial()
     }
+
+    /// What a checksum field holds whose sum is to be completed by somebody else.
+    pub(crate) fn partial(self) -> u16 {
+        fold(self.0)
+    }
+}
+
+/// Words of 64 bits are taken as two of 32, so that no carry is lost; four independent sums are what a compiler turns into
+/// vector additions.
+fn sum_in_machine_order(bytes: &[u8]) -> u64 {
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut sums = [0u64; 4];
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        for (sum, word) in sums.iter_mut().zip(words) {
+            let word = u64::from_ne_bytes(*word);
+            *sum += (word & 0xffff_ffff) + (word >> 32);
+        }
+    }
+    let (words, tail) = rest.as_chunks::<4>();
+    let mut sum = sums.iter().sum::<u64>();
+    for word in words {
+        sum += u64::from(u32::from_ne_bytes(*word));
+    }
+    let mut last = [0; 4];
+    last[..tail.len()].copy_from_slice(tail);
+    sum + u64::from(u32::from_ne_bytes(last))
+}
+
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    // `sum` is below 2^16 here.
+    sum as u16
 }
 
 #[cfg(test)]

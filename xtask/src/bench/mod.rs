@@ -5,6 +5,8 @@
 
 mod apiserver;
 mod failover;
+mod dataplane;
+mod lanes;
 
 use std::path::PathBuf;
 
@@ -29,6 +31,10 @@ enum What {
     Apiserver(apiserver::ApiServer),
     /// How long packets are lost when something breaks
     Failover(failover::Failover),
+    /// Our data plane beside plain veth, wireguard-go and boringtun-cli
+    Dataplane(dataplane::Dataplane),
+    /// Our data plane with 1, 2, 4 … lanes
+    Lanes(lanes::Lanes),
 }
 
 impl Bench {
@@ -36,6 +42,8 @@ impl Bench {
         let report: Report = match self.what {
             What::Apiserver(bench) => bench.run(),
             What::Failover(failover) => failover.run()?,
+            What::Dataplane(bench) => bench.run()?,
+            What::Lanes(bench) => bench.run()?,
         };
         report.print();
         if let Some(path) = &self.json {

@@ -41,7 +41,7 @@ impl Failover {
     pub(crate) fn run(&self) -> anyhow::Result<Report> {
         let mut report = Report::new("bench failover");
         report.rounds(self.trials);
-        let lab = Lab::new(&self.binaries, &self.name)?;
+        let lab = Lab::new(&self.binaries, &self.name, None)?;
         let result = self.run_events(&lab, &mut report);
         let down = lab.down();
         report.ok = result.is_ok() && down.is_ok();

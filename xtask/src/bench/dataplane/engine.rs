@@ -1,0 +1,243 @@
+//! One pair of engines at a time, started for a round and ended after it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
+
+use super::ground::{Ground, Place, Running};
+use super::{load, tools};
+
+/// What carries the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Engine {
+    /// Nothing: the underlay itself
+    Plain,
+    /// The `engine` example of crate tunnel
+    Ours,
+    /// wireguard-go of Debian trixie
+    WireguardGo,
+    /// boringtun-cli of crates.io
+    BoringtunCli,
+}
+
+impl Engine {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Ours => "ours",
+            Self::WireguardGo => "wireguard_go",
+            Self::BoringtunCli => "boringtun_cli",
+        }
+    }
+
+    /// Finds or makes its program.
+    pub(crate) fn program(self) -> anyhow::Result<String> {
+        match self {
+            Self::Plain => Ok(String::new()),
+            Self::Ours => tools::ours(),
+            Self::WireguardGo => tools::wireguard_go(),
+            Self::BoringtunCli => tools::boringtun_cli(),
+        }
+    }
+}
+
+/// Both ends of a tunnel, carrying packets.
+pub(crate) struct Pair {
+    ends: Vec<Running>,
+}
+
+/// Keys of both ends, as base64 in files.
+pub(crate) struct Keys {
+    files: [String; 2],
+    public: [String; 2],
+}
+
+impl Keys {
+    /// Made by our own engine, which prints the public key.
+    pub(crate) fn make(folder: &Path, ours: &str) -> anyhow::Result<Self> {
+        let (mut files, mut public) = ([const { String::new() }; 2], [const { String::new() }; 2]);
+        for (index, end) in ["west", "east"].into_iter().enumerate() {
+            files[index] = format!("{}/{end}.key", folder.display());
+            let output = Command::new(ours).args(["--key-file", &files[index]]).output()?;
+            ensure!(
+                output.status.success(),
+                "{ours} made no key: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            public[index] = String::from_utf8(output.stdout)?.trim().to_owned();
+        }
+        Ok(Self { files, public })
+    }
+}
+
+impl Pair {
+    /// Starts an engine and waits until a datagram has gone there and back.
+    pub(crate) fn start(
+        ground: &Ground,
+        engine: Engine,
+        program: &str,
+        keys: &Keys,
+        lanes: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        let mut pair = Self { ends: Vec::new() };
+        for (index, gateway) in [Place::West, Place::East].into_iter().enumerate() {
+            let link = format!("tb{}{index}", std::process::id());
+            match engine {
+                Engine::Plain => {
+                    ground.route(gateway, None)?;
+                    continue;
+                }
+                Engine::Ours => pair
+                    .ends
+                    .push(start_ours(ground, gateway, index, &link, program, keys, lanes)?),
+                Engine::WireguardGo | Engine::BoringtunCli => {
+                    pair.ends
+                        .push(start_stock(ground, gateway, index, &link, engine, program, keys)?);
+                }
+            }
+            wait_for_link(ground, gateway, &link)?;
+            ground.route(gateway, Some(&link))?;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while load::round_trips(ground, [Place::West, Place::East], Duration::from_millis(200))?.is_empty() {
+            if Instant::now() > deadline {
+                bail!("no datagram came back through {program} within {PATIENCE:?}");
+            }
+        }
+        Ok(pair)
+    }
+
+    /// Seconds of processor time that both ends have used.
+    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        self.ends.iter().map(|end| cpu_seconds(end.pid())).sum()
+    }
+
+    /// The larger peak of resident memory, in MB.
+    pub(crate) fn peak_rss_mb(&self) -> anyhow::Result<Option<f64>> {
+        let peaks: Vec<f64> = self
+            .ends
+            .iter()
+            .map(|end| peak_rss_mb(end.pid()))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(peaks.into_iter().max_by(f64::total_cmp))
+    }
+}
+
+fn start_ours(
+    ground: &Ground,
+    gateway: Place,
+    index: usize,
+    link: &str,
+    program: &str,
+    keys: &Keys,
+    lanes: Option<u32>,
+) -> anyhow::Result<Running> {
+    let peer = format!("{}:{PORT}", gateway.opposite().underlay());
+    let (port, prefix) = (PORT.to_string(), gateway.opposite().prefix());
+    let mut arguments = vec![
+        "--interface",
+        link,
+        "--key-file",
+        &keys.files[index],
+        "--peer-key",
+        &keys.public[1 - index],
+        "--peer",
+        &peer,
+        "--listen",
+        &port,
+        "--prefix",
+        prefix,
+    ];
+    let lanes = lanes.map(|lanes| lanes.to_string());
+    if let Some(lanes) = &lanes {
+        arguments.extend(["--lanes", lanes]);
+    }
+    ground.start(gateway, program, &arguments)
+}
+
+fn start_stock(
+    ground: &Ground,
+    gateway: Place,
+    index: usize,
+    link: &str,
+    engine: Engine,
+    program: &str,
+    keys: &Keys,
+) -> anyhow::Result<Running> {
+    let foreground = if engine == Engine::WireguardGo {
+        ["-f"].as_slice()
+    } else {
+        &["--foreground", "--disable-drop-privileges"]
+    };
+    let running = ground.start(gateway, program, &[foreground, &[link]].concat())?;
+    wait_for_link(ground, gateway, link)?;
+    let (endpoint, port) = (format!("{}:{PORT}", gateway.opposite().underlay()), PORT.to_string());
+    let configure = [
+        "set",
+        link,
+        "private-key",
+        &keys.files[index],
+        "listen-port",
+        &port,
+        "peer",
+        &keys.public[1 - index],
+        "endpoint",
+        &endpoint,
+        "allowed-ips",
+        gateway.opposite().prefix(),
+    ];
+    // The control socket appears a moment after the link.
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = ground.finish(gateway, "wg", &configure) {
+        if Instant::now() > deadline {
+            return Err(error.context("wg (package wireguard-tools) cannot configure the engine"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ground.ip(gateway, &format!("link set {link} mtu 1420 up"))?;
+    Ok(running)
+}
+
+fn wait_for_link(ground: &Ground, gateway: Place, link: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = ground.ip(gateway, &format!("link set {link} up")) {
+        if Instant::now() > deadline {
+            return Err(error.context(format!("no link {link} within {PATIENCE:?}")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the engine has ended")?;
+    // The name in parentheses may hold anything; fields 14 and 15 count from behind it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks: f64 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    Ok(ticks / TICKS_PER_SECOND)
+}
+
+fn peak_rss_mb(pid: u32) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the engine has ended")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: f64 = peak
+        .and_then(|peak| peak.split_whitespace().next())
+        .context("no VmHWM")?
+        .parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}
+
+const PORT: u16 = 4510;
+const PATIENCE: Duration = Duration::from_secs(15);
+/// `USER_HZ`, which is 100 on every architecture that Linux runs containers on.
+const TICKS_PER_SECOND: f64 = 100.0;

@@ -1,0 +1,226 @@
+//! Four network namespaces in a row, and the links between them.
+//!
+//! ```text
+//! client ── west ══ underlay, 1,500 ══ east ── server
+//! 10.201.1.2  10.201.0.1        10.202.0.1  10.202.1.2
+//! ```
+//!
+//! Local traffic runs between the addresses of `west` and `east`, forwarded traffic from `client` to `server`. Both stay the same
+//! whatever carries them: an engine only changes the two routes.
+
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, ensure};
+use nix::sched::{CloneFlags, setns};
+
+/// The namespaces; removed when dropped.
+pub(crate) struct Ground {
+    names: [String; 4],
+}
+
+/// One of the namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Client,
+    West,
+    East,
+    Server,
+}
+
+impl Place {
+    /// The address that traffic is sent to or from.
+    pub(crate) fn address(self) -> &'static str {
+        match self {
+            Self::Client => "10.201.1.2",
+            Self::West => "10.201.0.1",
+            Self::East => "10.202.0.1",
+            Self::Server => "10.202.1.2",
+        }
+    }
+
+    /// The address of a gateway on the underlay.
+    pub(crate) fn underlay(self) -> &'static str {
+        if self == Self::West { "192.0.2.1" } else { "192.0.2.2" }
+    }
+
+    /// What lies at and behind a gateway.
+    pub(crate) fn prefix(self) -> &'static str {
+        if matches!(self, Self::Client | Self::West) {
+            "10.201.0.0/16"
+        } else {
+            "10.202.0.0/16"
+        }
+    }
+
+    /// The gateway at the other end.
+    pub(crate) fn opposite(self) -> Self {
+        if self == Self::West { Self::East } else { Self::West }
+    }
+}
+
+impl Ground {
+    pub(crate) fn build() -> anyhow::Result<Self> {
+        let names = ["c", "w", "e", "s"].map(|place| format!("tombolo-bench-{}-{place}", std::process::id()));
+        let ground = Self { names };
+        for name in &ground.names {
+            run(Command::new("ip").args(["netns", "add", name]))?;
+        }
+        let [client, west, east, server] = &ground.names;
+        for (ends, from, to) in [("lan", client, west), ("wan", west, east), ("lan", east, server)] {
+            // The end towards the east has an `e` behind it, as `west` and `east` have two links of a kind.
+            run(Command::new("ip")
+                .args(["-n", from, "link", "add", &format!("{ends}-e"), "type", "veth"])
+                .args(["peer", "name", &format!("{ends}-w"), "netns", to]))?;
+        }
+        for (place, commands) in [
+            (
+                Place::Client,
+                &[
+                    "address add 10.201.1.2/24 dev lan-e",
+                    "link set lan-e up",
+                    "route add default via 10.201.1.1",
+                ][..],
+            ),
+            (
+                Place::West,
+                &[
+                    "address add 10.201.1.1/24 dev lan-w",
+                    "link set lan-w up",
+                    "address add 192.0.2.1/24 dev wan-e",
+                    "link set wan-e up",
+                    "address add 10.201.0.1/32 dev lo",
+                ][..],
+            ),
+            (
+                Place::East,
+                &[
+                    "address add 10.202.1.1/24 dev lan-e",
+                    "link set lan-e up",
+                    "address add 192.0.2.2/24 dev wan-w",
+                    "link set wan-w up",
+                    "address add 10.202.0.1/32 dev lo",
+                ][..],
+            ),
+            (
+                Place::Server,
+                &[
+                    "address add 10.202.1.2/24 dev lan-w",
+                    "link set lan-w up",
+                    "route add default via 10.202.1.1",
+                ][..],
+            ),
+        ] {
+            ground.ip(place, "link set lo up")?;
+            for command in commands {
+                ground.ip(place, command)?;
+            }
+        }
+        for gateway in [Place::West, Place::East] {
+            ground.finish(gateway, "sysctl", &["-qw", "net.ipv4.ip_forward=1"])?;
+        }
+        Ok(ground)
+    }
+
+    /// Routes what lies behind the other gateway: over the underlay, or into a device.
+    pub(crate) fn route(&self, gateway: Place, device: Option<&str>) -> anyhow::Result<()> {
+        let opposite = gateway.opposite();
+        let hop = device.map_or_else(
+            || format!("via {}", opposite.underlay()),
+            |device| format!("dev {device}"),
+        );
+        self.ip(
+            gateway,
+            &format!("route replace {} {hop} src {}", opposite.prefix(), gateway.address()),
+        )
+    }
+
+    /// Like a NIC, or as veth is: without segmentation on sending, packets cross the underlay one by one and are merged on arrival.
+    pub(crate) fn set_offloads(&self, ethtool: &str, are_on: bool) -> anyhow::Result<()> {
+        let value = if are_on { "on" } else { "off" };
+        for (gateway, link) in [(Place::West, "wan-e"), (Place::East, "wan-w")] {
+            self.finish(
+                gateway,
+                ethtool,
+                &["-K", link, "gro", "on", "tx-udp-segmentation", value, "tso", value],
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ip(&self, place: Place, arguments: &str) -> anyhow::Result<()> {
+        run(Command::new("ip")
+            .args(["-n", self.name(place)])
+            .args(arguments.split_whitespace()))
+    }
+
+    /// A program in a namespace, not yet started.
+    pub(crate) fn command(&self, place: Place, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", self.name(place), program])
+            .args(arguments);
+        command
+    }
+
+    /// Runs a program in a namespace to its end.
+    pub(crate) fn finish(&self, place: Place, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        run(self.command(place, program, arguments).stdout(Stdio::null()))
+    }
+
+    /// Starts a program in a namespace that is ended when the result is dropped.
+    pub(crate) fn start(&self, place: Place, program: &str, arguments: &[&str]) -> anyhow::Result<Running> {
+        let mut command = self.command(place, program, arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        Ok(Running(child))
+    }
+
+    /// Moves the calling thread into a namespace, for good.
+    pub(crate) fn enter(&self, place: Place) -> anyhow::Result<()> {
+        let path = format!("/run/netns/{}", self.name(place));
+        let namespace = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {path}"))
+    }
+
+    fn name(&self, place: Place) -> &str {
+        &self.names[place as usize]
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // One that was not made yet cannot be removed, and nothing else can be done about one that stays.
+            let _ = Command::new("ip")
+                .args(["netns", "delete", name])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+/// A program that is ended when this is dropped. `ip netns exec` replaces itself, so its process is the program's.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only when it has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let name = format!("{command:?}");
+    let output = command.output().with_context(|| format!("cannot run {name}"))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} failed: {}", error.trim());
+    Ok(())
+}
