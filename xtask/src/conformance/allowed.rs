@@ -39,7 +39,6 @@ impl Allowed {
 
     /// Why a recording may differ as it does: every difference must be allowed; the reason is that of the first.
     pub(crate) fn reason(&self, recording: &str, differences: &[Difference]) -> Option<&'static str> {
-        let covers = |pattern: &str, text: &str| pattern == "*" || text.starts_with(pattern);
         let mut reasons = differences.iter().map(|difference| {
             let mut entries = self.0.iter();
             entries.find(|entry| covers(entry.recording, recording) && covers(entry.place, &difference.place))
@@ -47,6 +46,21 @@ impl Allowed {
         let first = reasons.next()??;
         reasons.all(|entry| entry.is_some()).then_some(first.reason)
     }
+}
+
+/// Whether a text starts with a pattern, in which `*` stands for anything.
+fn covers(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    true
 }
 
 #[cfg(test)]

@@ -83,6 +83,8 @@ impl Walk<'_> {
                 }
             }
             (Value::String(theirs), Value::String(ours)) => self.text(place, key, theirs, ours),
+            // Allocated from a range at random.
+            (Value::Number(_), Value::Number(_)) if key == "nodePort" => {}
             _ if theirs == ours => {}
             _ => self.differ(place, &short(theirs), &short(ours)),
         }
@@ -104,7 +106,11 @@ impl Walk<'_> {
 
     fn text(&mut self, place: &str, key: &str, theirs: &str, ours: &str) {
         let same = match key {
-            "uid" | "token" | "continue" => theirs.is_empty() == ours.is_empty() && self.names.is_same(theirs, ours),
+            "uid" | "token" | "continue" | "clusterIP" | "clusterIPs"
+                if theirs != ours && !matches!(theirs, "None" | "") =>
+            {
+                !ours.is_empty() && self.names.is_same(theirs, ours)
+            }
             "resourceVersion" => {
                 self.names.learn_revision(theirs, ours);
                 theirs.parse::<u64>().is_ok() == ours.parse::<u64>().is_ok()

@@ -91,12 +91,15 @@ impl Replay<'_> {
                     self.make(&path, &object).await;
                 }
             }
-            ("GET", 200) if path.name.is_empty() => self.mend_items(recording, &path).await,
+            ("GET" | "DELETE", 200) if path.name.is_empty() => self.mend_items(recording, &path).await,
             (_, 201) if path.subresource_of(recording).is_empty() => self.remove(&path).await,
             (_, 404) if path.subresource_of(recording).is_empty() => self.remove(&path).await,
             (_, 200 | 201 | 409 | 422) if !self.exists(&path).await => {
                 if let Some(object) = self.shown.before(&path.object(), &recording.name) {
                     self.make(&path, &object.clone()).await;
+                } else if recording.request.method == "DELETE" {
+                    // Its answer may be a Status, which shows no object.
+                    self.make(&path, &json!({"metadata": {"name": path.name}})).await;
                 }
             }
             _ => {}
@@ -151,6 +154,12 @@ impl Replay<'_> {
             .as_str()
             .unwrap_or("unknown");
         let query = format!("?fieldManager={}", manager.replace(' ', "%20"));
+        if shown["metadata"]["deletionTimestamp"].is_string()
+            && let Some(finalizers) = object["metadata"]["finalizers"].as_array_mut()
+        {
+            // These came with the deletion.
+            finalizers.retain(|finalizer| finalizer != "foregroundDeletion" && finalizer != "orphan");
+        }
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.retain(|key, _| !SERVER_SET.contains(&key.as_str()));
         }

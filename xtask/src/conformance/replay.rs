@@ -41,7 +41,9 @@ impl Answer {
 
 impl<'a> Replay<'a> {
     pub(crate) fn start(recordings: &'a [Recording]) -> anyhow::Result<Self> {
-        let prefix = "10.90.0.0/16".parse().context("a constant")?;
+        let prefix = service_range(recordings)
+            .parse()
+            .context("the recorded ServiceCIDR is no prefix")?;
         let server = ApiServer::open(Config {
             admin_token: ADMIN.to_owned(),
             service_prefixes: vec![prefix],
@@ -80,9 +82,19 @@ impl<'a> Replay<'a> {
 
     fn compare(&mut self, recording: &Recording, answer: &Answer) -> Vec<Difference> {
         let mut differences = self.head(recording, answer.status, &answer.headers);
+        let ours = answer.json();
+        if let (201, Some(theirs)) = (recording.response.status, &recording.response.body) {
+            // Created again: what was known of an earlier object of that name is past.
+            let uid = |object: &Value| object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+            self.names.learn(&uid(theirs), &uid(&ours));
+        }
+        let etag = answer.headers.get("etag").and_then(|tag| tag.to_str().ok());
+        if let (Some(theirs), Some(ours)) = (recording.response.header("etag").next(), etag) {
+            self.names.learn(theirs, ours);
+        }
         if let Some(theirs) = &recording.response.body {
             // YAML is recorded as the text that it is, or as what it means.
-            differences.extend(compare::bodies(&mut self.names, theirs, &answer.json()));
+            differences.extend(compare::bodies(&mut self.names, theirs, &ours));
         } else if let Some(theirs) = &recording.response.body_text {
             let ours = String::from_utf8_lossy(&answer.body);
             let same = super::names::masked(theirs) == super::names::masked(&ours) || self.same_yaml(theirs, &ours);
@@ -230,6 +242,17 @@ impl<'a> Replay<'a> {
             body: body.collect().await.map(|body| body.to_bytes()).unwrap_or_default(),
         }
     }
+}
+
+/// The range that the recorded server gave service addresses from, or the usual one.
+fn service_range(recordings: &[Recording]) -> &str {
+    let bodies = recordings
+        .iter()
+        .filter_map(|recording| recording.response.body.as_ref());
+    let mut ranges = bodies
+        .filter(|body| body["kind"] == "ServiceCIDRList")
+        .filter_map(|body| body["items"][0]["spec"]["cidrs"][0].as_str());
+    ranges.next().unwrap_or("10.96.0.0/16")
 }
 
 const ADMIN: &str = "conformance-admin";

@@ -120,6 +120,8 @@ impl Request<'_> {
     async fn list(&self) -> Result<Response, Status> {
         let query = &self.call.query;
         let limit = query.number("limit")?.unwrap_or_default();
+        // Nothing here takes so long that it would matter, but a wrong one is told.
+        query.number("timeoutSeconds")?;
         let asked = ListQuery {
             namespace: (!self.namespace.is_empty()).then(|| self.namespace.to_owned()),
             selector: query.selector(&self.kind)?,
