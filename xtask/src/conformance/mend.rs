@@ -163,6 +163,10 @@ impl Replay<'_> {
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.retain(|key, _| !SERVER_SET.contains(&key.as_str()));
         }
+        if let (Some(object), "namespaces") = (object.as_object_mut(), path.plural.as_str()) {
+            // Both are the server's own.
+            object.retain(|key, _| key != "spec" && key != "status");
+        }
         let status = object.get("status").cloned();
         let made = self.admin("POST", &(path.collection() + &query), Some(&object)).await;
         if !made.status.is_success() {

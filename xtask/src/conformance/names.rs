@@ -70,7 +70,10 @@ impl Names {
     /// A recorded text with our names in it.
     pub(crate) fn translate(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (theirs, ours) in &self.exact {
+        // A token is described by names that stand in it: the longest goes first.
+        let mut known: Vec<(&String, &String)> = self.exact.iter().collect();
+        known.sort_by_key(|(theirs, _)| std::cmp::Reverse(theirs.len()));
+        for (theirs, ours) in known {
             if text.contains(theirs.as_str()) {
                 text = text.replace(theirs.as_str(), ours);
             }
@@ -103,7 +106,7 @@ pub(crate) fn masked(text: &str) -> String {
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "<precise time>"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>"),
             (r"(?i)(resource ?version[^()]*\()\d+\)", "${1}<revision>)"),
-            (r"^(too old resource version: \d+) \(\d+\)$", "$1 (<revision>)"),
+            (r"^too old resource version: \d+ \(\d+\)$", "too old resource version"),
             (r"hash=[0-9A-Za-z]+", "hash=<hash>"),
             (r"^\d+[smhd](\d+[smh])?$", "<age>"),
         ];

@@ -47,6 +47,11 @@ impl<'a> Replay<'a> {
         let server = ApiServer::open(Config {
             admin_token: ADMIN.to_owned(),
             service_prefixes: vec![prefix],
+            crds: k8s_api::crds::mcs()
+                .iter()
+                .map(serde_json::to_value)
+                .collect::<Result<_, _>>()
+                .context("a definition is JSON")?,
             ..Config::default()
         })?;
         Ok(Self {

@@ -19,6 +19,7 @@ use crate::{
 
 mod body;
 mod discovery;
+mod duplicates;
 mod negotiate;
 mod openapi;
 mod query;

@@ -72,7 +72,13 @@ fn managed(call: &Call, kind: &Kind, review: &Value) -> Option<Value> {
         subresource: String::new(),
     };
     let (mut managers, mut shown) = (Managers::default(), json!({"metadata": {}}));
-    managers.update(&json!({}), review, &kind.schema, &who, &object::time(call.now));
+    managers.update(
+        &json!({"spec": {}}),
+        review,
+        &kind.schema,
+        &who,
+        &object::time(call.now),
+    );
     managers.write(&mut shown);
     shown["metadata"].get_mut("managedFields").map(Value::take)
 }
