@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod conformance;
 mod crds;
 mod demo;
 mod deps;
@@ -30,6 +31,8 @@ enum Task {
     Demo(demo::Demo),
     /// Ours beside the peers', measured in one run
     Bench(bench::Bench),
+    /// How faithful the embedded API server is to recordings of a real one
+    Conformance(conformance::Conformance),
     /// Every check that needs no test run: formatting, lints, crate arrows, generated files, documentation
     Check,
     /// Every test there is; ends with the count
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Xtask::parse().task {
         Task::Demo(demo) => demo.run(),
         Task::Bench(bench) => bench.run(),
+        Task::Conformance(conformance) => conformance.run(),
         Task::Check => check::run(),
         Task::Test(test) => test.run(),
         Task::Vm(vm) => vm.run(),

@@ -60,8 +60,7 @@
 //! # Outside
 //!
 //! CEL rules (`x-kubernetes-validations`) and admission policies, webhooks, aggregation, protobuf (some kubectl commands send it: `create namespace`, `create token`, `auth`), pod exec and logs, scale
-//! subresources, conversion other than `None`, garbage collection by owner references (a controller's work), duplicate keys
-//! in field validation.
+//! subresources, conversion other than `None`, garbage collection by owner references (a controller's work).
 
 #![forbid(unsafe_code)]
 

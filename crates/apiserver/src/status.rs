@@ -80,7 +80,7 @@ impl Status {
     }
 
     pub(crate) fn not_acceptable() -> Self {
-        let message = "only the following media types are accepted: application/json, application/yaml";
+        let message = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
         let mut status = Self::new(406, "NotAcceptable", message);
         status.details = Some(Box::new(json!({})));
         status

@@ -4,8 +4,8 @@
 //! be measured on a machine is a step that is not ok, with the reason, and has no figure.
 
 mod apiserver;
-mod failover;
 mod dataplane;
+mod failover;
 mod lanes;
 
 use std::path::PathBuf;

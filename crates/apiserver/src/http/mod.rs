@@ -20,6 +20,7 @@ use crate::{
 mod backup;
 mod body;
 mod discovery;
+mod duplicates;
 mod load;
 mod negotiate;
 mod openapi;

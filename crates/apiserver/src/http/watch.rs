@@ -67,7 +67,9 @@ pub(crate) fn start(server: &Arc<Server>, viewer: &Viewer, query: &Query, namesp
     let from = match version {
         "" | "0" => None,
         text => Some(Revision(text.parse().map_err(|_| {
-            Status::internal(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+            Status::internal(format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
         })?)),
     };
     let now = Instant::now();
