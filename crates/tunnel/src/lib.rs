@@ -36,6 +36,7 @@
 //! Until path MTU is measured the sockets leave fragmentation of the outer datagram to the kernel: a datagram that meets a
 //! smaller link arrives in pieces instead of not at all.
 
+mod bulk;
 mod counters;
 mod engine;
 mod key;
@@ -49,5 +50,5 @@ pub use counters::DropReason;
 pub use engine::{CableStatus, Engine, Failovers};
 pub use key::{KeyError, PrivateKey, load_or_create_key};
 pub use single_lane::{EngineConfig, SingleLane, StartEngineError};
-pub use tun::{OpenTunError, TunDevice, link_mtu};
+pub use tun::{Offloads, OpenTunError, TunDevice, link_mtu};
 pub use udp::BindError;

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,10 @@ use model::{CablePlan, PublicKey};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use packet::{Coalescer, Merge, VirtioNetHeader};
 use prometheus::Registry;
 
+use crate::bulk::{Batch, Control, Received, receive, receive_together};
 use crate::counters::{DropReason, Drops, PeerCounters, PeerTotals};
 use crate::engine::{CableStatus, Engine, Failovers};
 use crate::key::PrivateKey;
@@ -216,15 +218,47 @@ struct Lane {
 struct Devices<'a> {
     tun: &'a TunDevice,
     udp: &'a UdpPort,
+    drops: &'a Drops,
+    /// On the way into a cable.
+    batch: Batch,
+    /// On the way out of one.
+    merge: Coalescer,
+    /// Packets are being forwarded: their datagrams may wait for one another.
+    is_bulk: bool,
 }
 
 impl Wire for Devices<'_> {
-    fn send(&mut self, to: std::net::SocketAddr, datagram: &[u8]) -> io::Result<()> {
+    fn send(&mut self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        if self.is_bulk && datagram.first() == Some(&DATA) {
+            return self.batch.push(self.udp, to, datagram);
+        }
+        self.batch.flush(self.udp);
         self.udp.send(to, datagram)
     }
 
     fn deliver(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.tun.write(packet)
+        let Some(room) = self.merge.spare().get_mut(..packet.len()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        room.copy_from_slice(packet);
+        let (tun, drops) = (self.tun, self.drops);
+        self.merge.commit(packet.len(), &mut |packet| write(tun, drops, packet));
+        Ok(())
+    }
+}
+
+impl Devices<'_> {
+    /// Sends and writes everything that waits for more.
+    fn flush(&mut self) {
+        self.batch.flush(self.udp);
+        let (tun, drops) = (self.tun, self.drops);
+        self.merge.flush(&mut |packet| write(tun, drops, packet));
+    }
+}
+
+fn write(tun: &TunDevice, drops: &Drops, packet: &[u8]) {
+    if tun.write(packet).is_err() {
+        drops.count(DropReason::TunWrite);
     }
 }
 
@@ -238,10 +272,28 @@ impl Lane {
     }
 
     fn turn_until_stopped(&mut self) -> io::Result<()> {
-        let mut buffer = vec![0; u16::MAX as usize];
+        let mut buffer = vec![0; VirtioNetHeader::LEN + usize::from(u16::MAX)];
+        let mut control = Control::new();
+        let offloads = self.tun.offloads();
+        let is_received_together = self.udp.sockets().all(receive_together);
+        tracing::info!(
+            tcp = offloads.tcp,
+            udp = offloads.udp,
+            receive = is_received_together,
+            link = self.tun.name(),
+            "offloads in use"
+        );
+        let merge = Merge {
+            tcp: offloads.tcp,
+            udp: offloads.udp,
+        };
         let mut devices = Devices {
             tun: &self.tun,
             udp: &self.udp,
+            drops: &self.shared.drops,
+            batch: Batch::new(),
+            merge: Coalescer::new(usize::from(u16::MAX), merge),
+            is_bulk: false,
         };
         let mut fds = vec![
             PollFd::new(self.shared.wake.as_fd(), PollFlags::POLLIN),
@@ -280,13 +332,14 @@ impl Lane {
             }
             for (fd, socket) in fds[2..].iter().zip(self.udp.sockets()) {
                 if is_ready(fd) {
-                    drain_socket(&mut self.switch, socket, &mut devices, &mut buffer, now);
+                    drain_socket(&mut self.switch, socket, &mut devices, &mut buffer, &mut control, now);
                 }
             }
             if now >= next_tick {
                 self.switch.tick(now, &mut devices);
                 next_tick = self.switch.next_tick(now);
             }
+            devices.flush();
             let changed = self.switch.take_change();
             if changed || now >= next_report {
                 next_report = now + REPORT_EVERY;
@@ -302,21 +355,57 @@ impl Lane {
 
 /// A turn takes a bounded number of packets from each side, so that neither starves the other or the timers.
 fn drain_tun(switch: &mut Switch, devices: &mut Devices<'_>, buffer: &mut [u8], now: Instant) -> io::Result<()> {
-    for _ in 0..PACKETS_PER_TURN {
+    devices.is_bulk = true;
+    let mut packets = 0;
+    let mut result = Ok(());
+    while packets < PACKETS_PER_TURN {
         match devices.tun.read(buffer) {
-            Ok(len) => switch.handle_tun(&buffer[..len], now, devices),
+            Ok(len) => packets += forward(switch, devices, &mut buffer[..len], now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
         }
     }
-    Ok(())
+    devices.is_bulk = false;
+    result
 }
 
-fn drain_socket(switch: &mut Switch, socket: &UdpSocket, devices: &mut Devices<'_>, buffer: &mut [u8], now: Instant) {
-    for _ in 0..PACKETS_PER_TURN {
-        match socket.recv_from(buffer) {
-            Ok((len, from)) => switch.handle_udp(from, &buffer[..len], now, devices),
+/// Splits what the kernel left whole, and hands over each packet; how many there were.
+fn forward(switch: &mut Switch, devices: &mut Devices<'_>, read: &mut [u8], now: Instant) -> usize {
+    let split = VirtioNetHeader::split(read).map(|(header, packet)| packet::segment(header, packet));
+    let Some(Ok(mut segments)) = split else {
+        devices.drops.count(DropReason::NotIp);
+        return 1;
+    };
+    let count = segments.len();
+    while let Some(packet) = segments.next_packet() {
+        switch.handle_tun(packet, now, devices);
+    }
+    count.max(1)
+}
+
+fn drain_socket(
+    switch: &mut Switch,
+    socket: &UdpSocket,
+    devices: &mut Devices<'_>,
+    buffer: &mut [u8],
+    control: &mut Control,
+    now: Instant,
+) {
+    let mut packets = 0;
+    while packets < PACKETS_PER_TURN {
+        match receive(socket, buffer, control) {
+            // An empty datagram has no stride.
+            Ok(Received { from, len, stride }) => {
+                for datagram in buffer[..len].chunks(stride.max(1)) {
+                    switch.handle_udp(from, datagram, now, devices);
+                    packets += 1;
+                }
+                packets += usize::from(len == 0);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             // An unconnected socket reports nothing else but passing shortages.
             Err(error) => tracing::debug!(%error, "cannot receive a datagram"),
@@ -344,6 +433,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const PACKETS_PER_TURN: usize = 64;
+/// The first byte of a transport data message.
+const DATA: u8 = 4;
+/// A few of the largest reads: a small packet behind them waits for no more than that.
+const PACKETS_PER_TURN: usize = 128;
 /// Figures of the status are at most this old; states are never.
 const REPORT_EVERY: Duration = Duration::from_secs(1);

@@ -6,12 +6,23 @@ use std::os::unix::fs::OpenOptionsExt;
 use model::names::LINK_ANCHOR;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-/// A TUN device: IP packets, one a read, one a write. It is persistent, so that the routes into it outlive the process, and a killed
+/// A TUN device: packets, each with a header of offloads before it, that the kernel leaves unsplit and takes merged as far as it can
+/// ([`Offloads`]); one a read, one a write. It is persistent, so that the routes into it outlive the process, and a killed
 /// agent sends nothing in plaintext; whoever cleans the node removes the link.
 #[derive(Debug)]
 pub struct TunDevice {
     file: File,
     name: String,
+    offloads: Offloads,
+}
+
+/// What a device leaves to us on the way out, and takes from us on the way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offloads {
+    /// TCP streams in pieces of up to 64 KiB, and checksums.
+    pub tcp: bool,
+    /// The same for UDP datagrams of one size (Linux 6.2).
+    pub udp: bool,
 }
 
 /// Why there is no TUN device. Every message says what to do on the node.
@@ -82,10 +93,17 @@ impl TunDevice {
         unsafe { ioctl::set_interface(file.as_raw_fd(), &request) }.map_err(|errno| refused(name, errno.into()))?;
         // SAFETY: the descriptor is open, and the argument is a number.
         unsafe { ioctl::set_persistent(file.as_raw_fd(), 1) }.map_err(|errno| refused(name, errno.into()))?;
+        let offloads = Offloads::take(&file);
         Ok(Self {
             file,
             name: name.to_owned(),
+            offloads,
         })
+    }
+
+    /// What the kernel granted.
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
     }
 
     /// The name of its link.
@@ -93,7 +111,7 @@ impl TunDevice {
         &self.name
     }
 
-    /// Gives the link this MTU and [`LINK_ANCHOR`], and sets it up.
+    /// Gives the link this MTU, and [`LINK_ANCHOR`] if it has no IPv4 address, and sets it up.
     pub(crate) fn raise(&self, mtu: u16) -> io::Result<()> {
         // Links are configured through any socket of the namespace.
         let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
@@ -102,6 +120,9 @@ impl TunDevice {
         let request = with(libc::__c_anonymous_ifr_ifru { ifru_mtu: mtu.into() });
         // SAFETY: the descriptor is open, and the kernel reads no more than the `ifreq` that the pointer refers to.
         unsafe { ioctl::set_mtu(socket.as_raw_fd(), &request) }?;
+        let mut request = with(libc::__c_anonymous_ifr_ifru { ifru_flags: 0 });
+        // SAFETY: the descriptor is open, and the kernel reads and writes no more than the `ifreq` that the pointer refers to.
+        let has_address = unsafe { ioctl::address(socket.as_raw_fd(), &raw mut request) }.is_ok();
         let anchor = libc::sockaddr_in {
             sin_family: libc::AF_INET as libc::sa_family_t,
             sin_port: 0,
@@ -113,8 +134,11 @@ impl TunDevice {
         // SAFETY: both are 16 bytes without padding, and a generic address is a family and bytes.
         let ifru_addr = unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(anchor) };
         let request = with(libc::__c_anonymous_ifr_ifru { ifru_addr });
-        // SAFETY: the descriptor is open, and the kernel reads no more than the `ifreq` that the pointer refers to.
-        unsafe { ioctl::set_address(socket.as_raw_fd(), &request) }?;
+        // To set an address takes away the one that there is.
+        if !has_address {
+            // SAFETY: the descriptor is open, and the kernel reads no more than the `ifreq` that the pointer refers to.
+            unsafe { ioctl::set_address(socket.as_raw_fd(), &request) }?;
+        }
         let flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
         let request = with(libc::__c_anonymous_ifr_ifru { ifru_flags: flags });
         // SAFETY: as above.
@@ -122,12 +146,12 @@ impl TunDevice {
         Ok(())
     }
 
-    /// Takes the next packet that was routed into the device; `WouldBlock` if there is none.
+    /// Takes what was routed into the device next, with its header; `WouldBlock` if there is nothing.
     pub(crate) fn read(&self, packet: &mut [u8]) -> io::Result<usize> {
         (&self.file).read(packet)
     }
 
-    /// Hands a packet to the kernel as if it had arrived on the link.
+    /// Hands a packet, with its header, to the kernel as if it had arrived on the link.
     pub(crate) fn write(&self, packet: &[u8]) -> io::Result<()> {
         (&self.file).write(packet).map(|_| ())
     }
@@ -150,6 +174,31 @@ pub fn link_mtu(socket: &impl AsRawFd, link: &str) -> io::Result<u32> {
     u32::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
+impl Offloads {
+    /// Asks for everything, then for less, until the kernel agrees.
+    fn take(file: &File) -> Self {
+        let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+        let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+        let offer = |features: libc::c_uint| {
+            // SAFETY: the descriptor is open, and the argument is a number.
+            unsafe { ioctl::set_offload(file.as_raw_fd(), features as libc::c_int) }.is_ok()
+        };
+        let granted = if offer(tcp | udp) {
+            Self { tcp: true, udp: true }
+        } else {
+            Self {
+                tcp: offer(tcp),
+                udp: false,
+            }
+        };
+        if !granted.tcp {
+            // What an earlier process asked for must not stay.
+            offer(0);
+        }
+        granted
+    }
+}
+
 impl AsFd for TunDevice {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -167,7 +216,7 @@ fn interface_request(name: &str) -> Result<libc::ifreq, OpenTunError> {
     }
     let ifr_name = link_name(name);
     let ifr_ifru = libc::__c_anonymous_ifr_ifru {
-        ifru_flags: (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short,
+        ifru_flags: (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short,
     };
     Ok(libc::ifreq { ifr_name, ifr_ifru })
 }
@@ -195,8 +244,10 @@ fn refused(name: &str, source: io::Error) -> OpenTunError {
 mod ioctl {
     nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, libc::ifreq);
     nix::ioctl_write_int_bad!(set_persistent, libc::TUNSETPERSIST);
+    nix::ioctl_write_int_bad!(set_offload, libc::TUNSETOFFLOAD);
     nix::ioctl_read_bad!(mtu, libc::SIOCGIFMTU, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_mtu, libc::SIOCSIFMTU, libc::ifreq);
+    nix::ioctl_read_bad!(address, libc::SIOCGIFADDR, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_address, libc::SIOCSIFADDR, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
 }

@@ -50,12 +50,14 @@ impl UdpPort {
         std::iter::once(&self.v4).chain(&self.v6)
     }
 
+    /// The socket by which an address is reached.
+    pub(crate) fn socket_for(&self, to: SocketAddr) -> Option<&UdpSocket> {
+        if to.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() }
+    }
+
     pub(crate) fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
-        let socket = match (to, &self.v6) {
-            (SocketAddr::V4(_), _) => &self.v4,
-            (SocketAddr::V6(_), Some(v6)) => v6,
-            (SocketAddr::V6(_), None) => return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
-        };
+        let without = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+        let socket = self.socket_for(to).ok_or_else(without)?;
         socket.send_to(datagram, to).map(|_| ())
     }
 }
