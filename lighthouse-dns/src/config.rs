@@ -22,7 +22,7 @@ pub(crate) struct Config {
     /// Zone to answer for; may be given again, and every zone has the same names. PTR records lead to the first
     #[arg(long = "zone", value_name = "ZONE", default_value = names::CLUSTERSET_ZONE)]
     pub(crate) zones: Vec<String>,
-    /// Give <cluster>.<svc>.<ns>.svc.<zone> no records, as the MCS API says, instead of that cluster's service
+    /// Give CLUSTER.SERVICE.NAMESPACE.svc.ZONE no records, as the MCS API says, instead of that cluster's service
     #[arg(long)]
     pub(crate) strict_mcs: bool,
     /// UDP responses a second for one client network (/24, /56), in each thread; 0 means no limit. Beyond it, clients are sent to TCP

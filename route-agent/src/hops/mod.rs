@@ -1,6 +1,6 @@
 //! Which gateway of the own cluster this node uses for each other cluster, from its own probes.
 //!
-//! Every gateway candidate is probed over the VXLAN by a task of its own ([`follow`]); this module starts and ends those tasks
+//! Every gateway candidate is probed over the VXLAN by a task of its own ([`follow()`]); this module starts and ends those tasks
 //! as the snapshot says, and turns what they report into [`Ways`]. Nothing here asks the API server.
 
 mod follow;
