@@ -33,8 +33,9 @@
 //! The source of a packet-too-big error is the packet's own destination unless the plan names another. The plan must not name an address
 //! of this node: the kernel drops what comes in from a link with a local source.
 //!
-//! Until path MTU is measured the sockets leave fragmentation of the outer datagram to the kernel: a datagram that meets a
-//! smaller link arrives in pieces instead of not at all.
+//! **Large pieces.** The device leaves streams unsplit and takes them merged ([`Offloads`]); `packet` splits and merges. Datagrams to one
+//! address and of one size leave in one system call, and arrive so (`bulk`). What the kernel cannot do is done packet by packet: at the
+//! start for the device, and for the sockets at the first error. A turn of the loop is bounded by packets, not by reads.
 
 mod bulk;
 mod counters;
