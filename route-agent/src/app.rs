@@ -137,8 +137,12 @@ impl Agent {
                     let _ = tokio::time::timeout(FIRST_PROBES, known).await;
                 }
                 let chosen = ways.borrow_and_update().clone().unwrap_or_default();
+                let was_listening = self.monitor.is_some();
                 if !self.round(snapshot, &chosen).await {
                     retry = RETRY;
+                } else if !was_listening && self.monitor.is_some() {
+                    // What changed between the look at the kernel and the first word from it, nobody has told.
+                    retry = Duration::ZERO;
                 }
             }
             let kernel = async {
