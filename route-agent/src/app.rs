@@ -156,7 +156,9 @@ impl Agent {
                 () = kernel => {}
                 changed = ways.changed() => {
                     if changed.is_err() { return }
-                    self.shift(&view, &ways.borrow().clone().unwrap_or_default()).await;
+                    // A copy of its own: who changes the ways must not wait for this, being a task of the same thread.
+                    let chosen = ways.borrow().clone().unwrap_or_default();
+                    self.shift(&view, &chosen).await;
                 }
                 () = tokio::time::sleep(retry) => {}
             }
