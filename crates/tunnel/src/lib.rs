@@ -39,6 +39,7 @@
 
 mod bulk;
 mod counters;
+mod devices;
 mod engine;
 mod key;
 mod metrics;

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,11 @@ use prometheus::Registry;
 
 use crate::bulk::{Batch, Control, Received, receive, receive_together};
 use crate::counters::{DropReason, Drops, PeerCounters, PeerTotals};
+use crate::devices::Devices;
 use crate::engine::{CableStatus, Engine, Failovers};
 use crate::key::PrivateKey;
 use crate::metrics;
-use crate::switch::{Switch, Wire};
+use crate::switch::Switch;
 use crate::tun::TunDevice;
 use crate::udp::{BindError, UdpPort};
 
@@ -214,54 +215,6 @@ struct Lane {
     on_change: Box<dyn Fn() + Send>,
 }
 
-/// The devices, as the switch uses them.
-struct Devices<'a> {
-    tun: &'a TunDevice,
-    udp: &'a UdpPort,
-    drops: &'a Drops,
-    /// On the way into a cable.
-    batch: Batch,
-    /// On the way out of one.
-    merge: Coalescer,
-    /// Packets are being forwarded: their datagrams may wait for one another.
-    is_bulk: bool,
-}
-
-impl Wire for Devices<'_> {
-    fn send(&mut self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
-        if self.is_bulk && datagram.first() == Some(&DATA) {
-            return self.batch.push(self.udp, to, datagram);
-        }
-        self.batch.flush(self.udp);
-        self.udp.send(to, datagram)
-    }
-
-    fn deliver(&mut self, packet: &[u8]) -> io::Result<()> {
-        let Some(room) = self.merge.spare().get_mut(..packet.len()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        room.copy_from_slice(packet);
-        let (tun, drops) = (self.tun, self.drops);
-        self.merge.commit(packet.len(), &mut |packet| write(tun, drops, packet));
-        Ok(())
-    }
-}
-
-impl Devices<'_> {
-    /// Sends and writes everything that waits for more.
-    fn flush(&mut self) {
-        self.batch.flush(self.udp);
-        let (tun, drops) = (self.tun, self.drops);
-        self.merge.flush(&mut |packet| write(tun, drops, packet));
-    }
-}
-
-fn write(tun: &TunDevice, drops: &Drops, packet: &[u8]) {
-    if tun.write(packet).is_err() {
-        drops.count(DropReason::TunWrite);
-    }
-}
-
 impl Lane {
     fn run(mut self) {
         if let Err(error) = self.turn_until_stopped() {
@@ -433,8 +386,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The first byte of a transport data message.
-const DATA: u8 = 4;
 /// A few of the largest reads: a small packet behind them waits for no more than that.
 const PACKETS_PER_TURN: usize = 128;
 /// Figures of the status are at most this old; states are never.
