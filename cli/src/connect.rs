@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use k8s_runtime::ServerAddress;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -28,6 +29,8 @@ pub struct Connection {
     pub url: String,
     /// Its CA certificates (PEM), where the system's trust store does not know them.
     pub ca: String,
+    /// The name in its certificate, where that is not the URL's host.
+    pub tls_server_name: String,
     role: &'static str,
 }
 
@@ -70,12 +73,13 @@ impl KubeTarget {
     }
 }
 
-/// A connection by URL, CA and bearer token, as members have to the broker.
+/// A connection with a bearer token, as members have to the broker.
 ///
 /// # Errors
 /// When the URL or the CA is malformed.
-pub fn with_token(url: &str, ca: &str, token: &str, role: &'static str) -> anyhow::Result<Connection> {
+pub fn with_token(server: ServerAddress<'_>, token: &str, role: &'static str) -> anyhow::Result<Connection> {
     k8s_runtime::install_crypto_provider();
+    let ServerAddress { url, ca, name } = server;
     let uri = url
         .parse()
         .map_err(|_| anyhow!("the {role}'s URL \"{url}\" is malformed; write https://HOST:PORT"))?;
@@ -83,6 +87,7 @@ pub fn with_token(url: &str, ca: &str, token: &str, role: &'static str) -> anyho
     if !ca.is_empty() {
         config.root_cert = Some(der_certificates(ca).with_context(|| format!("the {role}'s CA is malformed"))?);
     }
+    config.tls_server_name = (!name.is_empty()).then(|| name.to_owned());
     config.auth_info.token = Some(token.to_owned().into());
     connection(config, role)
 }
@@ -100,8 +105,15 @@ fn connection(mut config: Config, role: &'static str) -> anyhow::Result<Connecti
         .flatten()
         .map(|der| pem_certificate(der))
         .collect();
+    let tls_server_name = config.tls_server_name.clone().unwrap_or_default();
     let client = Client::try_from(config).map_err(|error| anyhow!("cannot speak to the {role} at {url}: {error}"))?;
-    Ok(Connection { client, url, ca, role })
+    Ok(Connection {
+        client,
+        url,
+        ca,
+        tls_server_name,
+        role,
+    })
 }
 
 impl Connection {
@@ -111,6 +123,7 @@ impl Connection {
             client,
             url: url.into(),
             ca: ca.into(),
+            tls_server_name: String::new(),
             role,
         }
     }
@@ -183,7 +196,15 @@ mod tests {
     #[tokio::test]
     async fn an_unreachable_server_is_named_with_its_address_and_why() {
         // Port 9 (discard) has no listener on the loopback.
-        let broker = with_token("https://127.0.0.1:9", "", "x", "broker").unwrap();
+        let broker = with_token(
+            ServerAddress {
+                url: "https://127.0.0.1:9",
+                ..ServerAddress::default()
+            },
+            "x",
+            "broker",
+        )
+        .unwrap();
         let error = broker.client.apiserver_version().await.unwrap_err();
         let text = broker.failed("redeem the token")(error).to_string();
         assert!(
@@ -195,13 +216,14 @@ mod tests {
 
     #[test]
     fn malformed_addresses_and_cas_are_refused() {
+        let at = |url, ca| ServerAddress { url, ca, name: "" };
         assert!(
-            with_token("not a url", "", "x", "broker")
+            with_token(at("not a url", ""), "x", "broker")
                 .unwrap_err()
                 .to_string()
                 .contains("https://HOST:PORT")
         );
-        assert!(with_token("https://h:1", "no pem", "x", "broker").is_err());
+        assert!(with_token(at("https://h:1", "no pem"), "x", "broker").is_err());
     }
 
     #[test]

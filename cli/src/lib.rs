@@ -24,6 +24,7 @@ pub mod broker;
 mod completion;
 pub mod connect;
 pub mod corefile;
+pub mod diagnose;
 pub mod dns;
 pub mod duration;
 pub mod exit;
@@ -76,6 +77,8 @@ enum Command {
     Unexport(export::Unexport),
     /// Show gateways, connections, services or clusters
     Show(show::Show),
+    /// Find out why an exported service cannot be reached
+    Diagnose(diagnose::Diagnose),
     /// Show versions
     Version(version::Version),
     /// Print a shell's completion script
@@ -98,6 +101,7 @@ impl Cli {
             Command::Export(export) => export.run().await?,
             Command::Unexport(unexport) => unexport.run().await?,
             Command::Show(show) => show.run().await?,
+            Command::Diagnose(diagnose) => diagnose.run().await?,
             Command::Version(version) => version.run().await?,
             Command::Completion(completion) => completion.run()?,
             Command::Lab(command) => return lab::command::run(command).await,

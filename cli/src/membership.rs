@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_runtime::ServerAddress;
 use kube::Api;
 use model::ClusterId;
 use model::names::{BROKER_SECRET, SYSTEM_NAMESPACE};
@@ -18,6 +19,8 @@ pub struct Membership {
     pub url: String,
     /// Its CA certificates (PEM); empty where the system trusts it.
     pub ca: String,
+    /// The name in its certificate, where that is not the URL's host.
+    pub tls_server_name: String,
     /// Bearer token of ServiceAccount `member`.
     pub token: String,
     /// Our id.
@@ -65,6 +68,7 @@ impl Membership {
         Ok(Self {
             url: text(&data, "url")?,
             ca: text(&data, "ca.crt")?,
+            tls_server_name: text(&data, "tlsServerName").unwrap_or_default(),
             token: text(&data, "token")?,
             cluster_id: text(&data, "clusterId")?.parse()?,
             incarnation: text(&data, "incarnation")?,
@@ -81,6 +85,9 @@ impl Membership {
             "clusterId": self.cluster_id,
             "incarnation": self.incarnation,
         });
+        if !self.tls_server_name.is_empty() {
+            data["tlsServerName"] = json!(self.tls_server_name);
+        }
         if let Some((issued, expires)) = &self.token_life {
             data["tokenIssued"] = json!(issued);
             data["tokenExpires"] = json!(expires);
@@ -110,7 +117,12 @@ impl Membership {
     /// # Errors
     /// When the stored address or CA is malformed.
     pub fn connect(&self) -> anyhow::Result<Connection> {
-        connect::with_token(&self.url, &self.ca, &self.token, "broker")
+        let server = ServerAddress {
+            url: &self.url,
+            ca: &self.ca,
+            name: &self.tls_server_name,
+        };
+        connect::with_token(server, &self.token, "broker")
     }
 }
 
@@ -127,6 +139,7 @@ mod tests {
         Membership {
             url: "https://192.0.2.1:6443".into(),
             ca: "PEM".into(),
+            tls_server_name: "broker.example".into(),
             token: "hidden".into(),
             cluster_id: "east".parse().unwrap(),
             incarnation: "i".into(),

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use k8s_runtime::ServerAddress;
 use model::ClusterId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,6 +20,9 @@ pub struct InviteToken {
     /// The broker's CA certificates (PEM); empty where the system's trust store knows them.
     #[serde(default)]
     pub ca: String,
+    /// The name in the broker's certificate, where that is not the URL's host.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tls_server_name: String,
     /// The id that the broker's administrator gave the new member.
     pub cluster_id: ClusterId,
     /// Bearer token of the broker's ServiceAccount `invite`.
@@ -46,6 +50,15 @@ pub enum InvalidToken {
 }
 
 impl InviteToken {
+    /// Where the broker is.
+    pub fn server(&self) -> ServerAddress<'_> {
+        ServerAddress {
+            url: &self.url,
+            ca: &self.ca,
+            name: &self.tls_server_name,
+        }
+    }
+
     /// The token as one word.
     pub fn encode(&self) -> String {
         let mut bytes = serde_json::to_vec(self).expect("an invitation is plain data");
@@ -111,6 +124,7 @@ mod tests {
         InviteToken {
             url: "https://192.0.2.1:6443".into(),
             ca: "-----BEGIN CERTIFICATE-----\n".into(),
+            tls_server_name: "broker.example".into(),
             cluster_id: "east".parse().unwrap(),
             token: "secret".into(),
             expires: Timestamp::from_second(1_800_000_000).unwrap(),

@@ -1,5 +1,7 @@
 //! The composition root.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,18 +14,21 @@ use k8s_api::condition::Finding;
 use k8s_openapi::jiff::Timestamp;
 use k8s_runtime::{ApplyQueue, ClientOptions, Freshness, QueueOptions, SnapshotOptions, View};
 use kube::Client;
-use model::{ClusterState, Gateway, GatewayId, Snapshot};
+use model::{ClusterState, Gateway, GatewayId, ProbeRole, Snapshot};
 use tokio::sync::watch;
 
 use crate::cluster_dns::watch_cluster_dns;
 use crate::config::Config;
 use crate::data_plane::{DataPlane, Trouble};
+use crate::deep::{DeepProbes, Targets};
 use crate::election::{ActiveRole, is_fit};
+use crate::hops::HopServer;
 use crate::metrics::Metrics;
 use crate::node::NodeAddresses;
 use crate::own_gateway::{self, Identity};
 use crate::status::{Facts, StatusWriter};
 use crate::sync_leader::SyncLeader;
+use crate::verdict::{Convalescence, targets, with_verdict};
 
 /// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
 pub fn main() -> ExitCode {
@@ -71,6 +76,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         cluster: config.cluster_id.clone(),
         nodes: true,
         exports: false,
+        imports: false,
         saved: Some(config.state_dir.join(SNAPSHOT_FILE)),
     };
     let mut views = k8s_runtime::watch_snapshot(&client, options);
@@ -82,6 +88,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         readiness,
         metrics,
         plane,
+        hops: HopServer::start(),
+        deep: DeepProbes::start(),
+        convalescence: Convalescence::default(),
         status: StatusWriter::default(),
         cluster_dns: watch_cluster_dns(),
         member: None,
@@ -101,6 +110,9 @@ struct Agent {
     readiness: Readiness,
     metrics: Metrics,
     plane: DataPlane,
+    hops: HopServer,
+    deep: DeepProbes,
+    convalescence: Convalescence,
     queue: ApplyQueue,
     status: StatusWriter,
     cluster_dns: watch::Receiver<Option<Finding>>,
@@ -119,6 +131,7 @@ impl Agent {
     /// Turns until something happens that only a new process can mend.
     async fn follow(&mut self, views: &mut watch::Receiver<Arc<View>>) -> anyhow::Result<()> {
         let cables = self.plane.changes();
+        let mut broken = self.deep.broken();
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             self.turn(&view)?;
@@ -127,6 +140,8 @@ impl Agent {
                 () = cables.notified() => {}
                 _ = self.cluster_dns.changed() => {}
                 () = changed(self.member.as_ref()) => {}
+                () = self.hops.first_user() => {}
+                _ = broken.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -189,12 +204,26 @@ impl Agent {
             tracing::warn!(%error, "the kernel does not tell the node's addresses");
             NodeAddresses::default()
         });
+        self.convalescence.take(&self.plane.cables(), now);
+        // Where there is no other, a broken gateway is better than none.
+        let steps_back = self.convalescence.lasts(now) && snapshot.gateways_of(&me.cluster).nth(1).is_some();
         member
             .active_role
-            .set_candidate(is_fit(snapshot, me, self.plane.is_running()));
-        let role = member.active_role.role(snapshot, me);
-        let plan = cables::plan(snapshot, me, role);
-        self.plane.apply(plan);
+            .set_candidate(is_fit(snapshot, me, self.plane.is_running()) && !steps_back);
+        let role = ProbeRole {
+            draining: steps_back,
+            ..member.active_role.role(snapshot, me)
+        };
+        let avoid = self.deep.broken().borrow().clone();
+        let addresses = self.hops.addresses(now, |address| kernel.has(address));
+        announce(&mut self.plane, &self.hops, snapshot, me, role, (&avoid, addresses));
+        let cables = self.plane.cables();
+        let carries = role.active || self.hops.users(now) > 0;
+        self.deep.set_targets(if carries {
+            targets(snapshot, &cables)
+        } else {
+            Targets::new()
+        });
 
         let sync = member
             .sync
@@ -218,7 +247,10 @@ impl Agent {
                 tracing::debug!("the write queue is full; the next turn publishes");
             }
         }
-        let connections: Vec<_> = self.plane.cables().into_iter().map(|cable| cable.connection).collect();
+        let connections: Vec<_> = cables
+            .into_iter()
+            .map(|cable| with_verdict(cable.connection, &avoid))
+            .collect();
         let mut malformed: Vec<String> = view.malformed.iter().map(ToString::to_string).collect();
         malformed.extend(sync.iter().flat_map(|report| report.malformed.clone()));
         let facts = Facts {
@@ -226,6 +258,7 @@ impl Agent {
             connections: &connections,
             trouble: self.plane.trouble(),
             is_running: self.plane.is_running(),
+            failovers: self.plane.failovers(),
             malformed,
             synced: sync.map(|report| report.synced),
             cluster_dns: self.cluster_dns.borrow().clone(),
@@ -263,11 +296,29 @@ impl Agent {
         self.readiness.note("freshness", freshness);
     }
 
+    /// Waits until every probe has had its answer, and no node sends traffic here any more.
+    async fn drained(&self) {
+        let deadline = Instant::now() + SUCCESSION;
+        tokio::time::sleep(DRAIN).await;
+        while self.hops.users(Instant::now()) > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Lets others take over while this gateway still carries every packet that comes. Device and routes stay.
     async fn hand_over(&mut self, views: &mut watch::Receiver<Arc<View>>) {
         let Some(member) = self.member.take() else { return };
         let me = member.identity.gateway;
         let was_active = member.active_role.standing().borrow().leads;
+        if let Some(snapshot) = &views.borrow().snapshot {
+            let role = ProbeRole {
+                draining: true,
+                ..member.active_role.role(snapshot, &me)
+            };
+            let avoid = self.deep.broken().borrow().clone();
+            announce(&mut self.plane, &self.hops, snapshot, &me, role, (&avoid, Vec::new()));
+        }
+        self.drained().await;
         tokio::join!(member.active_role.release(), member.sync.release());
         let has_successor = |view: &View| {
             let snapshot = view.snapshot.as_deref();
@@ -287,6 +338,24 @@ impl Agent {
             }
         }
     }
+}
+
+/// Makes the plan for a role, and says it in all probes, those of cables and those of nodes. With it go what the deep probes found,
+/// and who answers those of others.
+fn announce(
+    plane: &mut DataPlane,
+    hops: &HopServer,
+    snapshot: &Snapshot,
+    me: &GatewayId,
+    role: ProbeRole,
+    (avoid, addresses): (&BTreeSet<GatewayId>, Vec<IpAddr>),
+) {
+    let mut plan = cables::plan(snapshot, me, role);
+    plan.avoid.clone_from(avoid);
+    plan.addresses = addresses;
+    plan.carries |= hops.users(Instant::now()) > 0;
+    plane.apply(plan);
+    hops.set_says(own_gateway::says(snapshot, role, &plane.cables()));
 }
 
 /// Resolves when the agent's standing or the sync leader's report changes.

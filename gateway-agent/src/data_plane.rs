@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use model::{CablePlan, PublicKey, names};
 use prometheus::Registry;
 use tokio::sync::Notify;
-use tunnel::{CableStatus, Engine, EngineConfig, Lanes, PrivateKey, TunDevice};
+use tunnel::{CableStatus, Engine, EngineConfig, Failovers, Lanes, PrivateKey, TunDevice};
 
 /// The data plane of this node, running or not.
 pub(crate) struct DataPlane {
@@ -111,6 +111,10 @@ impl DataPlane {
 
     pub(crate) fn cables(&self) -> Vec<CableStatus> {
         self.engine.as_ref().map(Engine::status).unwrap_or_default()
+    }
+
+    pub(crate) fn failovers(&self) -> Failovers {
+        self.engine.as_ref().map(Engine::failovers).unwrap_or_default()
     }
 
     fn start(&self) -> Result<Lanes, Trouble> {

@@ -60,6 +60,7 @@ fn role(standing: &Standing, snapshot: &Snapshot, me: &GatewayId) -> ProbeRole {
     if standing.is_known {
         return ProbeRole {
             active: standing.leads,
+            draining: false,
             epoch: standing.epoch,
         };
     }
@@ -68,6 +69,7 @@ fn role(standing: &Standing, snapshot: &Snapshot, me: &GatewayId) -> ProbeRole {
         .get(me)
         .map_or(ProbeRole::default(), |last| ProbeRole {
             active: last.active,
+            draining: false,
             epoch: last.epoch,
         })
 }
@@ -106,19 +108,18 @@ mod tests {
             connections: vec![],
         };
         snapshot.gateways.insert(me.clone(), last);
-        assert_eq!(role(&unknown, &snapshot, &me), ProbeRole { active: true, epoch: 5 });
+        let played = |active, epoch| ProbeRole {
+            active,
+            draining: false,
+            epoch,
+        };
+        assert_eq!(role(&unknown, &snapshot, &me), played(true, 5));
         let follower = Standing {
             is_known: true,
             epoch: 6,
             ..Standing::default()
         };
-        assert_eq!(
-            role(&follower, &snapshot, &me),
-            ProbeRole {
-                active: false,
-                epoch: 6
-            }
-        );
+        assert_eq!(role(&follower, &snapshot, &me), played(false, 6));
         assert!(!is_fit(&snapshot, &me, true), "nothing is known of the node yet");
     }
 }

@@ -20,12 +20,15 @@ mod app;
 mod cluster_dns;
 mod config;
 mod data_plane;
+mod deep;
 mod election;
+mod hops;
 mod metrics;
 mod node;
 mod own_gateway;
 mod status;
 pub mod sync;
 mod sync_leader;
+mod verdict;
 
 pub use app::main;

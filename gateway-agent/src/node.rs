@@ -32,6 +32,11 @@ impl NodeAddresses {
         Ok(Self { addresses })
     }
 
+    /// Whether this is an address of the node.
+    pub(crate) fn has(&self, address: &IpAddr) -> bool {
+        self.addresses.iter().any(|(own, _)| own == address)
+    }
+
     /// The smallest MTU of the links that hold these addresses: whichever a cable uses, its packets fit.
     pub(crate) fn underlay_mtu(&self, addresses: &[IpAddr]) -> Option<u16> {
         let of_links = self.addresses.iter().filter(|(address, _)| addresses.contains(address));

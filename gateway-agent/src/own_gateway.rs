@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
+use clusterset::choice;
 use k8s_api::{AddressSpec, Gateway, GatewaySpec, GatewayStatus, mirror_name};
 use k8s_runtime::{Change, Order};
 use kube::core::ApiResource;
-use model::{GatewayId, Node, ProbeRole, PublicKey, names};
+use model::{ClusterId, GatewayId, Node, ProbeRole, PublicKey, Snapshot, names};
+use probe::{Reach, Says};
 use serde_json::{Value, json};
+use tunnel::CableStatus;
 
 use crate::node::NodeAddresses;
 
@@ -42,6 +45,23 @@ pub(crate) fn spec(identity: &Identity, node: &Node, kernel: &NodeAddresses, rol
         epoch: role.epoch,
         probe: "tombolo".to_owned(),
         underlay_mtu: kernel.underlay_mtu(&node.addresses).unwrap_or(ETHERNET),
+    }
+}
+
+/// What this gateway says in probes: its role, and the clusters that it has a working cable to.
+pub(crate) fn says(snapshot: &Snapshot, role: ProbeRole, cables: &[CableStatus]) -> Says {
+    let mtu = |cluster: &ClusterId| {
+        let usable = cables
+            .iter()
+            .map(|cable| &cable.connection)
+            .filter(|connection| connection.remote.cluster == *cluster && connection.state.is_usable());
+        // A failover among them must not make a packet too large.
+        usable.filter_map(|connection| connection.mtu).min()
+    };
+    Says {
+        role,
+        reach: Reach::new(choice::others(snapshot).map(|cluster| (cluster, mtu(cluster)))),
+        ..Says::default()
     }
 }
 

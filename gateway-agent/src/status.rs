@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use model::{Connection, ConnectionState, NodeName};
 
+use tunnel::Failovers;
+
 use crate::data_plane::Trouble;
 
 /// Everything that goes into a status.
@@ -17,6 +19,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) connections: &'a [Connection],
     pub(crate) trouble: Option<&'a Trouble>,
     pub(crate) is_running: bool,
+    pub(crate) failovers: Failovers,
     /// Objects that were skipped, with the reason of each.
     pub(crate) malformed: Vec<String>,
     /// What the sync leader says of itself, if this is it.
@@ -48,6 +51,8 @@ impl StatusWriter {
         let status = GatewayStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             connected: format!("{usable}/{}", facts.connections.len()),
+            failovers: facts.failovers.count,
+            last_failover_millis: facts.failovers.last.map(millis),
             connections: facts.connections.iter().map(connection_status).collect(),
             conditions: self.conditions.clone(),
         };
@@ -130,11 +135,13 @@ fn connection_status(connection: &Connection) -> ConnectionStatus {
             ConnectionState::Error => "error",
         }
         .to_owned(),
+        reason: connection.reason.clone(),
         message: connection.message.clone(),
         remote_address: connection.remote_address.map(|address| address.to_string()),
         rtt: connection.rtt.map(|rtt| RttStatus {
             last_micros: rtt.last_us,
             p50_micros: rtt.p50_us,
+            p95_micros: rtt.p95_us,
             p99_micros: rtt.p99_us,
         }),
         loss_percent: connection.loss_percent,
@@ -163,6 +170,11 @@ fn without_figures(status: &GatewayStatus) -> GatewayStatus {
     status
 }
 
+fn millis(duration: Duration) -> u64 {
+    // Half a billion years fit.
+    duration.as_millis() as u64
+}
+
 const FIGURES_EVERY: Duration = Duration::from_secs(10);
 /// So many malformed objects are named.
 const NAMED: usize = 10;
@@ -180,6 +192,7 @@ mod tests {
                 node: "gw1".parse().unwrap(),
             },
             state,
+            reason: None,
             message: message.into(),
             remote_address: None,
             rtt: None,
@@ -197,6 +210,7 @@ mod tests {
             connections,
             trouble: None,
             is_running: true,
+            failovers: Failovers::default(),
             malformed: vec![],
             synced: None,
             cluster_dns: None,

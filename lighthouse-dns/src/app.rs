@@ -1,17 +1,21 @@
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use anyhow::Context;
 use arc_swap::ArcSwap;
 use clap::Parser;
-use clusterset::dns::zone_view;
+use clusterset::dns::{ClusterNames, zone_view};
 use daemon::{Admin, Readiness, Registry};
 use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
+use model::Snapshot;
 use tokio::sync::watch;
 
-use crate::answer::{InvalidZone, Zone};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::server::{Server, Shared};
+use crate::zone::Zone;
 
 /// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
 pub fn main() -> ExitCode {
@@ -22,12 +26,37 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let registry = Registry::new();
     let readiness = Readiness::awaiting(&["view"]);
     let metrics = Metrics::register(&registry)?;
-    let zone = Arc::new(ArcSwap::from_pointee(Zone::new(&config.zone, None, 0, config.ttl)?));
-    let server = Server::bind(config.listen)?;
-    tracing::info!(address = %server.address()?, zone = config.zone, "answering");
-    Admin::new(registry.clone(), readiness.clone())
-        .spawn(config.admin)
-        .await?;
+    // Greater than any serial of an earlier run, unless that saw more than one view a second.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let zones = config.zones.iter().map(String::as_str);
+    let zone = Zone::new(zones, None, now.as_secs() as u32, config.ttl)?;
+    let swap = Swap {
+        zone: Arc::new(ArcSwap::from_pointee(zone)),
+        cluster_names: if config.strict_mcs {
+            ClusterNames::Reserved
+        } else {
+            ClusterNames::Answered
+        },
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+    };
+    let server = Server::bind(config.listen, config.udp_threads.into())?;
+    tracing::info!(address = %server.address()?, zones = ?config.zones, "answering");
+    Admin::new(registry.clone(), readiness).spawn(config.admin).await?;
+    let shared = Shared::new(Arc::clone(&swap.zone), metrics, config.rate_limit);
+    let views = match &config.snapshot {
+        Some(file) => saved_view(file).await?,
+        None => watch_views(&config, &registry).await?,
+    };
+    tokio::select! {
+        result = server.run(shared) => result.context("cannot start a thread for DNS over UDP")?,
+        () = swap.follow(views) => {}
+        () = daemon::shutdown() => {}
+    }
+    Ok(())
+}
+
+async fn watch_views(config: &Config, registry: &Registry) -> anyhow::Result<watch::Receiver<Arc<View>>> {
     let client = k8s_runtime::client(&ClientOptions {
         kubeconfig: config.kubeconfig.clone(),
         context: None,
@@ -40,64 +69,77 @@ async fn run(config: Config) -> anyhow::Result<()> {
             cluster: None,
             nodes: false,
             exports: true,
+            imports: true,
             saved: Some(config.state_dir.join("lighthouse-dns.snapshot.json")),
         },
     );
-    k8s_runtime::register_snapshot_metrics(&registry, views.clone())?;
-    let shared = Shared::new(Arc::clone(&zone), metrics.clone());
-    tokio::select! {
-        () = server.run(shared) => {}
-        result = follow(views, &config, &zone, &metrics, &readiness) => result?,
-        () = daemon::shutdown() => {}
-    }
-    Ok(())
+    k8s_runtime::register_snapshot_metrics(registry, views.clone())?;
+    Ok(views)
+}
+
+/// The one view of a file, for ever.
+async fn saved_view(file: &Path) -> anyhow::Result<watch::Receiver<Arc<View>>> {
+    let text = tokio::fs::read(file)
+        .await
+        .with_context(|| format!("cannot read the snapshot {}", file.display()))?;
+    let snapshot: Snapshot = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not a snapshot as an agent saves it", file.display()))?;
+    let view = View {
+        snapshot: Some(Arc::new(snapshot)),
+        freshness: Freshness::Stale(format!("it is the one in {}", file.display())),
+        malformed: Vec::new(),
+    };
+    let (sender, views) = watch::channel(Arc::new(view));
+    // The sender lives as long as the process, so that the view is never taken for ended.
+    tokio::spawn(async move { sender.closed().await });
+    Ok(views)
 }
 
 /// Swaps in a zone for every view that differs.
-async fn follow(
-    mut views: watch::Receiver<Arc<View>>,
-    config: &Config,
-    zone: &ArcSwap<Zone>,
-    metrics: &Metrics,
-    readiness: &Readiness,
-) -> Result<(), InvalidZone> {
-    let mut last = None;
-    let mut serial = 0;
-    loop {
-        let view = Arc::clone(&views.borrow_and_update());
-        note(&view, metrics, readiness);
-        if let Some(snapshot) = &view.snapshot {
-            let current = zone_view(snapshot);
-            if last.as_ref() != Some(&current) {
-                serial += 1;
-                metrics.names.set(i64::try_from(current.len()).unwrap_or(i64::MAX));
-                tracing::info!(names = current.len(), serial, "a new view of the zone");
-                zone.store(Arc::new(Zone::new(
-                    &config.zone,
-                    Some(current.clone()),
-                    serial,
-                    config.ttl,
-                )?));
-                last = Some(current);
-            }
-        }
-        if views.changed().await.is_err() {
-            return Ok(());
-        }
-    }
+struct Swap {
+    zone: Arc<ArcSwap<Zone>>,
+    cluster_names: ClusterNames,
+    metrics: Metrics,
+    readiness: Readiness,
 }
 
-fn note(view: &View, metrics: &Metrics, readiness: &Readiness) {
-    metrics.stale.set((view.freshness != Freshness::Live).into());
-    match &view.freshness {
-        Freshness::Waiting(why) => readiness.fails("view", why.clone()),
-        Freshness::Stale(why) => {
-            readiness.holds("view");
-            readiness.note("freshness", format!("answering from the last view: {why}"));
+impl Swap {
+    async fn follow(&self, mut views: watch::Receiver<Arc<View>>) {
+        loop {
+            let view = Arc::clone(&views.borrow_and_update());
+            if let Some(snapshot) = &view.snapshot {
+                self.take(snapshot);
+            }
+            self.note(&view);
+            drop(view);
+            if views.changed().await.is_err() {
+                return;
+            }
         }
-        Freshness::Live => {
-            readiness.holds("view");
-            readiness.note("freshness", "live");
+    }
+
+    fn take(&self, snapshot: &Snapshot) {
+        let view = zone_view(snapshot, self.cluster_names);
+        if let Some(zone) = self.zone.load().succeed(&view) {
+            self.metrics.names.set(i64::try_from(view.len()).unwrap_or(i64::MAX));
+            tracing::info!(names = view.len(), "a new view of the zone");
+            self.zone.store(Arc::new(zone));
+        }
+    }
+
+    fn note(&self, view: &View) {
+        self.metrics.stale.set((view.freshness != Freshness::Live).into());
+        match &view.freshness {
+            Freshness::Waiting(why) => self.readiness.fails("view", why.clone()),
+            Freshness::Stale(why) => {
+                self.readiness.holds("view");
+                self.readiness
+                    .note("freshness", format!("answering from the last view: {why}"));
+            }
+            Freshness::Live => {
+                self.readiness.holds("view");
+                self.readiness.note("freshness", "live");
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The name server of `clusterset.local`.
 //!
 //! ```text
-//!  snapshot ──▶ clusterset::dns::zone_view ──▶ Zone ──(swapped)──▶ answer(query, zone) ◀── UDP, TCP
+//!  snapshot ──▶ clusterset::dns::zone_view ──▶ zone::Zone ──(swapped)──▶ answer(query, zone) ◀── UDP, TCP
 //! ```
 //!
-//! It reads the local API only, and decides nothing: [`clusterset::dns`] says which addresses a name has, and [`answer`] what DNS
+//! It reads the local API only, and decides nothing: [`clusterset::dns`] says which records a name has, and [`answer`] what DNS
 //! makes of it. A new view is swapped in whole, so no query waits for one. Without an API server it answers from the last view,
 //! also across a restart, and says so in `/readyz?verbose` and in a metric; without any view it answers SERVFAIL, because "no
 //! such name" would be a lie that resolvers remember.
@@ -14,9 +14,14 @@
 pub mod answer;
 mod app;
 mod config;
+#[cfg(test)]
+mod fixture;
+mod limit;
 mod metrics;
 mod server;
+mod zone;
 
 pub use app::main;
 pub use metrics::Metrics;
 pub use server::{ListenError, Server, Shared};
+pub use zone::{InvalidZone, Zone};

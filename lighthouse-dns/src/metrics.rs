@@ -5,9 +5,12 @@ use crate::answer::{Outcome, Transport};
 /// What the name server counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    queries: IntCounterVec,
+    /// By transport and outcome, so that a query looks no label up.
+    queries: [[IntCounter; Outcome::ALL.len()]; 2],
     /// Datagrams that cannot be answered.
     pub ignored: IntCounter,
+    /// Responses that a client network's rate allowed no more.
+    pub limited: IntCounter,
     /// Names with records in the view.
     pub names: IntGauge,
     /// 1 while answers come from a view saved on disk.
@@ -20,14 +23,22 @@ impl Metrics {
     /// # Errors
     /// When a metric of the same name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let queries = IntCounterVec::new(
+            Opts::new("tombolo_dns_queries_total", "Queries by transport and outcome."),
+            &["transport", "outcome"],
+        )?;
+        registry.register(Box::new(queries.clone()))?;
+        let of =
+            |transport| Outcome::ALL.map(|outcome| queries.with_label_values(&[label(transport), outcome.label()]));
         let metrics = Self {
-            queries: IntCounterVec::new(
-                Opts::new("tombolo_dns_queries_total", "Queries by transport and outcome."),
-                &["transport", "outcome"],
-            )?,
+            queries: [of(Transport::Udp), of(Transport::Tcp)],
             ignored: IntCounter::new(
                 "tombolo_dns_ignored_total",
                 "Datagrams that are no query and were not answered.",
+            )?,
+            limited: IntCounter::new(
+                "tombolo_dns_rate_limited_total",
+                "Responses that were cut or dropped because a client network had too many.",
             )?,
             names: IntGauge::new("tombolo_dns_names", "Names of the clusterset zone that have records.")?,
             stale: IntGauge::new(
@@ -35,26 +46,16 @@ impl Metrics {
                 "1 while answers come from a view saved on disk.",
             )?,
         };
-        registry.register(Box::new(metrics.queries.clone()))?;
         registry.register(Box::new(metrics.ignored.clone()))?;
+        registry.register(Box::new(metrics.limited.clone()))?;
         registry.register(Box::new(metrics.names.clone()))?;
         registry.register(Box::new(metrics.stale.clone()))?;
-        for transport in [Transport::Udp, Transport::Tcp] {
-            for outcome in Outcome::ALL {
-                metrics
-                    .queries
-                    .with_label_values(&[label(transport), outcome.label()])
-                    .reset();
-            }
-        }
         Ok(metrics)
     }
 
     /// Counts one response.
     pub fn count(&self, transport: Transport, outcome: Outcome) {
-        self.queries
-            .with_label_values(&[label(transport), outcome.label()])
-            .inc();
+        self.queries[transport as usize][outcome as usize].inc();
     }
 }
 
@@ -62,5 +63,33 @@ fn label(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_own_counter_from_the_start() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+        metrics.count(Transport::Tcp, Outcome::NxDomain);
+        let families = registry.gather();
+        let queries = families
+            .iter()
+            .find(|family| family.name() == "tombolo_dns_queries_total")
+            .unwrap();
+        assert_eq!(queries.get_metric().len(), 16);
+        let counted: Vec<_> = queries
+            .get_metric()
+            .iter()
+            .filter(|m| m.get_counter().get_value() > 0.0)
+            .collect();
+        let labels: Vec<_> = counted[0].get_label().iter().map(|label| label.value()).collect();
+        assert_eq!((counted.len(), labels), (1, vec!["nxdomain", "tcp"]));
     }
 }

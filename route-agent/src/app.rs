@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use clusterset::choice::Ways;
 use daemon::{Admin, Readiness, Registry};
+use hostnet::tags;
 use hostnet_linux::{HostNet, Monitor};
 use k8s_openapi::jiff::Timestamp;
 use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
 use model::{ClusterState, NodeName, Snapshot};
+use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
 
 use crate::config::{Config, Verb};
+use crate::deep::DeepResponder;
 use crate::facts::node_facts;
+use crate::hops::Hops;
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 use crate::report::Report;
@@ -74,7 +79,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
             namespace: config.namespace.clone(),
             cluster: None,
             nodes: true,
-            exports: false,
+            exports: true,
+            imports: true,
             saved: Some(config.state_dir.join("route-agent.snapshot.json")),
         },
     );
@@ -84,6 +90,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         reconciler: Reconciler::new(hostnet, node.clone(), !config.no_source_keeping),
         report: Report::new(node.clone()),
         status: StatusWriter::start(client, &config.namespace, &node),
+        hops: Hops::start(),
+        deep: DeepResponder::start(),
         node,
         readiness,
         metrics,
@@ -102,6 +110,8 @@ struct Agent {
     reconciler: Reconciler,
     report: Report,
     status: StatusWriter,
+    hops: Hops,
+    deep: DeepResponder,
     readiness: Readiness,
     metrics: Metrics,
     /// The kernel's word, and the underlay that it is about.
@@ -113,14 +123,27 @@ struct Agent {
 impl Agent {
     /// Rounds until the process ends.
     async fn follow(mut self, mut views: watch::Receiver<Arc<View>>) {
+        let mut ways = self.hops.ways();
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             self.note_freshness(&view.freshness);
             let mut retry = RESYNC;
-            if let Some(snapshot) = &view.snapshot
-                && !self.round(snapshot).await
-            {
-                retry = RETRY;
+            if let Some(snapshot) = &view.snapshot {
+                self.hops.set_snapshot(snapshot);
+                self.deep.set_snapshot(snapshot);
+                if ways.borrow().is_none() && if_nametoindex(tags::VXLAN_LINK).is_ok() {
+                    // What an earlier process found out is in the kernel: better than what the snapshot says of the active one.
+                    let known = ways.wait_for(Option::is_some);
+                    let _ = tokio::time::timeout(FIRST_PROBES, known).await;
+                }
+                let chosen = ways.borrow_and_update().clone().unwrap_or_default();
+                let was_listening = self.monitor.is_some();
+                if !self.round(snapshot, &chosen).await {
+                    retry = RETRY;
+                } else if !was_listening && self.monitor.is_some() {
+                    // What changed between the look at the kernel and the first word from it, nobody has told.
+                    retry = Duration::ZERO;
+                }
             }
             let kernel = async {
                 match &mut self.monitor {
@@ -131,13 +154,29 @@ impl Agent {
             tokio::select! {
                 changed = views.changed() => if changed.is_err() { return },
                 () = kernel => {}
+                changed = ways.changed() => {
+                    if changed.is_err() { return }
+                    // A copy of its own: who changes the ways must not wait for this, being a task of the same thread.
+                    let chosen = ways.borrow().clone().unwrap_or_default();
+                    self.shift(&view, &chosen).await;
+                }
                 () = tokio::time::sleep(retry) => {}
             }
         }
     }
 
+    /// Follows the probes at once; the round comes after.
+    async fn shift(&mut self, view: &View, ways: &Ways) {
+        let Some(snapshot) = &view.snapshot else { return };
+        let is_member = snapshot.own().is_some_and(|own| own.state == ClusterState::Active);
+        if let Some(facts) = node_facts().ok().filter(|_| is_member) {
+            let moved = self.reconciler.shift(snapshot, &facts, ways).await;
+            self.metrics.shifts.inc_by(moved as u64);
+        }
+    }
+
     /// One round; true when nothing is left to do.
-    async fn round(&mut self, snapshot: &Snapshot) -> bool {
+    async fn round(&mut self, snapshot: &Snapshot, ways: &Ways) -> bool {
         if snapshot.own().is_some_and(|own| own.state != ClusterState::Active) {
             return self.clean().await;
         }
@@ -149,7 +188,7 @@ impl Agent {
                 return false;
             }
         };
-        let round = self.reconciler.round(snapshot, &facts).await;
+        let round = self.reconciler.round(snapshot, &facts, ways).await;
         self.report.round(&round, snapshot, Timestamp::now());
         self.status.publish(self.report.status());
         match round {
@@ -165,7 +204,12 @@ impl Agent {
                     tracing::warn!(node = %self.node, %failure, "a step failed");
                 }
                 self.metrics.count(&outcome);
+                if let Some(mtu) = outcome.link_mtu.and_then(|mtu| u16::try_from(mtu).ok()) {
+                    self.hops.set_link_mtu(mtu);
+                }
                 if let Some(desired) = &outcome.desired {
+                    self.hops
+                        .set_addresses(desired.sources.iter().map(|source| source.address).collect());
                     self.watch_kernel(&desired.underlay.device);
                 }
                 match outcome.failures.first() {
@@ -229,5 +273,7 @@ impl Agent {
 
 /// A look at the kernel when nothing called for one.
 const RESYNC: Duration = Duration::from_secs(30);
+/// How long the first answers of the gateways are waited for.
+const FIRST_PROBES: Duration = Duration::from_secs(1);
 /// Another try after something failed.
 const RETRY: Duration = Duration::from_secs(1);

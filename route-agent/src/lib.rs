@@ -7,6 +7,10 @@
 //!  kernel   ─┴─────────────── observe ───────────────────┘
 //! ```
 //!
+//! Which gateway leads to which cluster it finds out itself, by probes over the VXLAN to every gateway candidate of the cluster: the
+//! snapshot's word on that counts only until the first answers. When a probe says that another gateway should be used, the
+//! nexthop objects are replaced at once and nothing else is done before (`Reconciler::shift`); the whole round follows.
+//!
 //! It wakes on a new snapshot, on the kernel's word that something of interest changed, and on a timer; whatever woke it, it does
 //! the same: observe, plan, apply. With the API server gone it goes on with the last snapshot, also across a restart. When it ends,
 //! what it made stays, so that an upgrade loses no packet; `tombolo-route-agent cleanup` takes it away, and so does the cluster's
@@ -16,11 +20,14 @@
 
 mod app;
 mod config;
+mod deep;
 mod facts;
+mod hops;
 mod metrics;
 mod reconcile;
 mod report;
 mod status;
+mod vip_report;
 
 pub use app::main;
 pub use facts::node_facts;

@@ -9,6 +9,8 @@ pub(crate) struct Metrics {
     changes: IntCounter,
     drift: IntCounter,
     failures: IntCounter,
+    /// Counted where it happens.
+    pub(crate) shifts: IntCounter,
     blocked: IntGauge,
 }
 
@@ -35,6 +37,10 @@ impl Metrics {
                 "Changes that put back what another had altered.",
             )?,
             failures: counter("tombolo_route_failures_total", "Changes that the kernel refused.")?,
+            shifts: counter(
+                "tombolo_route_shifts_total",
+                "Nexthops that were replaced because the probes said so.",
+            )?,
             blocked,
         })
     }

@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use model::{NodeName, Snapshot};
 
 use crate::reconcile::{Outcome, RoundError};
+use crate::vip_report;
 
 /// Builds the status of one node's `RouteAgent` from round to round.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl Report {
                     self.status.via = via(desired, snapshot);
                 }
                 findings.push(readiness(&self.node, outcome));
+                findings.push(vip_report::finding(&self.node, outcome));
                 findings.extend(missing_features(&self.node, outcome));
             }
             Err(error) => findings.push(Finding::new(

@@ -21,6 +21,9 @@ pub(crate) struct Report {
     pub(crate) figures: BTreeMap<String, Figure>,
     ratios: BTreeMap<String, f64>,
     pub(crate) targets: Vec<Target>,
+    /// Of a conformance run only.
+    #[serde(flatten)]
+    conformance: Option<Conformance>,
     #[serde(skip)]
     samples: BTreeMap<String, Vec<f64>>,
 }
@@ -59,6 +62,23 @@ struct Tail {
     p99: f64,
 }
 
+/// How many exchanges were answered as recorded, in all and by group.
+#[derive(Debug, Serialize)]
+struct Conformance {
+    #[serde(flatten)]
+    all: Group,
+    groups: BTreeMap<String, Group>,
+}
+
+/// Exchanges that were replayed.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Group {
+    pub(crate) matched: usize,
+    pub(crate) total: usize,
+    /// Differ, and stand in the allow-list.
+    pub(crate) allowed: usize,
+}
+
 /// What a figure should be.
 #[derive(Debug, Serialize)]
 pub(crate) struct Target {
@@ -80,6 +100,7 @@ impl Report {
             figures: BTreeMap::new(),
             ratios: BTreeMap::new(),
             targets: Vec::new(),
+            conformance: None,
             samples: BTreeMap::new(),
         }
     }
@@ -120,6 +141,25 @@ impl Report {
             millis: 0,
             detail: reason,
         });
+    }
+
+    /// What a conformance run found.
+    pub(crate) fn conformance(&mut self, groups: BTreeMap<String, Group>) {
+        let all = groups.values().fold(Group::default(), |sum, group| Group {
+            matched: sum.matched + group.matched,
+            total: sum.total + group.total,
+            allowed: sum.allowed + group.allowed,
+        });
+        self.conformance = Some(Conformance { all, groups });
+    }
+
+    /// All groups of a conformance run, then their sum.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&str, Group)> {
+        let found = self.conformance.iter();
+        found.flat_map(|found| {
+            let groups = found.groups.iter().map(|(name, group)| (name.as_str(), *group));
+            groups.chain([("all", found.all)])
+        })
     }
 
     /// How many interleaved rounds the medians are of.

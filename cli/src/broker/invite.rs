@@ -33,6 +33,9 @@ pub struct Invite {
     /// URL under which the member reaches the broker [default: that of the kubeconfig]
     #[arg(long, value_name = "URL")]
     broker_url: Option<String>,
+    /// Name or address in the broker's certificate, if the URL's host is not in it [default: that of the kubeconfig]
+    #[arg(long, value_name = "NAME")]
+    tls_server_name: Option<String>,
     /// Invite an id that is taken; an invitation that is open ends, a membership stays
     #[arg(long)]
     again: bool,
@@ -40,7 +43,10 @@ pub struct Invite {
 
 impl Invite {
     pub(super) async fn run(&self, target: &KubeTarget) -> anyhow::Result<()> {
-        let broker = target.connect("broker").await?;
+        let mut broker = target.connect("broker").await?;
+        if let Some(name) = &self.tls_server_name {
+            broker.tls_server_name.clone_from(name);
+        }
         let url = self.broker_url.as_deref().unwrap_or(&broker.url);
         let token = invite(&broker, &self.id, url, self.ttl, self.again).await?;
         eprintln!(
@@ -84,6 +90,7 @@ pub async fn invite(
     Ok(InviteToken {
         url: url.trim_end_matches('/').to_owned(),
         ca: broker.ca.clone(),
+        tls_server_name: broker.tls_server_name.clone(),
         cluster_id: id.clone(),
         token,
         expires,

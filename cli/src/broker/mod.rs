@@ -3,10 +3,12 @@
 //! A broker is any Kubernetes API server with our four kinds. Each member has a namespace there, `tombolo-m-<cluster-id>`, where
 //! it writes; it reads our kinds everywhere, and nothing else. The administrator's commands find the broker by kubeconfig.
 
+pub mod backup;
 pub mod evict;
 pub mod install;
 pub mod invite;
 mod member;
+pub mod restore;
 pub mod serve;
 pub mod status;
 
@@ -33,6 +35,10 @@ enum BrokerCommand {
     Invite(invite::Invite),
     /// Throw a member out, with or without its help
     Evict(evict::Evict),
+    /// Save everything that an embedded broker holds, while it serves
+    Backup(backup::Backup),
+    /// Make an embedded broker's folder from a backup
+    Restore(restore::Restore),
     /// Show the members and open invitations
     Status(status::Status),
 }
@@ -48,6 +54,8 @@ impl Broker {
             BrokerCommand::Install(install) => install.run(&self.target).await,
             BrokerCommand::Invite(invite) => invite.run(&self.target).await,
             BrokerCommand::Evict(evict) => evict.run(&self.target).await,
+            BrokerCommand::Backup(backup) => backup.run(&self.target).await,
+            BrokerCommand::Restore(restore) => restore.run(),
             BrokerCommand::Status(status) => status.run(&self.target).await,
         }
     }

@@ -57,7 +57,7 @@ impl Serve {
         let client = kube::Client::new(server.admin_router(), "default");
         install(&Connection::over(client, url.clone(), ca.clone(), "broker")).await?;
         let kubeconfig = dir.join("admin.kubeconfig");
-        write_private(&kubeconfig, &admin_kubeconfig(&url, &ca, &token))?;
+        write_private(&kubeconfig, admin_kubeconfig(&url, &ca, &token).as_bytes())?;
         self.greet(&url, &ca, &kubeconfig);
         server
             .serve_tls(listener, tls, shutdown_signal()?)
@@ -118,7 +118,7 @@ fn admin_token(path: &Path) -> anyhow::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Two version-4 UUIDs hold 244 random bits.
             let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-            write_private(path, &token)?;
+            write_private(path, token.as_bytes())?;
             Ok(token)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -126,13 +126,13 @@ fn admin_token(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
-fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(super) fn write_private(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
         let beside = path.with_extension("new");
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(&beside)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&beside, path)
     };

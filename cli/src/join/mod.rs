@@ -11,6 +11,7 @@
 //! The token is stored before its invitation ends: whichever step a kill comes after, either the invitation or the
 //! membership is good.
 
+pub mod clusterset_range;
 pub mod discover;
 pub mod gateways;
 pub mod observe;
@@ -67,6 +68,10 @@ pub struct Join {
     /// Prefix of this cluster's services; may be repeated [default: as discovered]
     #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
     service_prefix: Vec<String>,
+    /// Range of this cluster's clusterset IPs, at most one a family; clients in this cluster see addresses of it
+    /// [default: 244.174.0.0/16 and fd74:6f6d:626f:6c6f::/112]
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
+    clusterset_ip_range: Vec<String>,
     /// Reach the broker under this URL instead of the token's
     #[arg(long, value_name = "URL")]
     broker_url: Option<String>,
@@ -118,6 +123,16 @@ struct Findings {
     nodes: Vec<Node>,
     gateways: Choice,
     prefixes: Discovered,
+    /// The range of clusterset IPs as told; empty for the default.
+    clusterset_range: Vec<String>,
+}
+
+impl Findings {
+    fn refuse_range_of_peers(&self, own: &ClusterId, clusterset: &Clusterset) -> anyhow::Result<()> {
+        let peers = clusterset.active_peers(own).map(|peer| (&peer.id, peer.prefixes()));
+        clusterset_range::range(&self.clusterset_range, &self.prefixes, peers)?;
+        Ok(())
+    }
 }
 
 impl Join {
@@ -175,9 +190,9 @@ impl Join {
         let mut tally = Tally::default();
         let namespace = manifests::render(manifests::MEMBER[0], &[])?;
         let clusterset = match &findings.membership {
-            Some(membership) => self.meet_again(membership, &findings.prefixes, progress).await?,
+            Some(membership) => self.meet_again(membership, &findings, progress).await?,
             None => {
-                let (membership, clusterset) = self.meet(invite, &findings.prefixes, progress).await?;
+                let (membership, clusterset) = self.meet(invite, &findings, progress).await?;
                 apply::apply_all(cluster, &namespace, &mut tally).await?;
                 tally.count(apply::apply(cluster, &membership.secret()).await?);
                 progress.step(
@@ -258,8 +273,9 @@ impl Join {
         };
         progress.step("gateways", format!("{} ({chosen})", gateways.nodes.join(", ")));
         let mut sources = discover::read(cluster, &nodes).await?;
-        self.remember_flags(cluster, &invite.cluster_id, &mut sources).await?;
+        let clusterset_range = self.remember_flags(cluster, &invite.cluster_id, &mut sources).await?;
         let prefixes = prefixes::discover(&sources)?;
+        clusterset_range::range(&clusterset_range, &prefixes, [])?;
         progress.step(
             "prefixes",
             format!("pods {} ({})", prefixes.pods.prefixes, prefixes.pods.origin),
@@ -273,22 +289,24 @@ impl Join {
             nodes,
             gateways,
             prefixes,
+            clusterset_range,
         })
     }
 
-    /// Flags of this run, else those of an earlier one: a join that is run again without them changes nothing.
+    /// Flags of this run, else those of an earlier one: a join that is run again without them changes nothing. Returns those of
+    /// clusterset IPs.
     async fn remember_flags(
         &self,
         cluster: &Connection,
         id: &ClusterId,
         sources: &mut prefixes::Sources,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Vec<String>> {
         sources.pod_flags.clone_from(&self.pod_prefix);
         sources.service_flags.clone_from(&self.service_prefix);
         let claims: Api<Cluster> = Api::namespaced(cluster.client.clone(), SYSTEM_NAMESPACE);
         let earlier = match claims.get(id.as_str()).await {
             Ok(earlier) => earlier,
-            Err(error) if connect::is_not_found(&error) => return Ok(()),
+            Err(error) if connect::is_not_found(&error) => return Ok(self.clusterset_ip_range.clone()),
             Err(error) => return Err(cluster.failed(format!("read Cluster {SYSTEM_NAMESPACE}/{id}"))(error)),
         };
         let was_flag = |annotation| {
@@ -303,20 +321,25 @@ impl Join {
         if sources.service_flags.is_empty() && was_flag(settle::SERVICE_ORIGIN) {
             sources.service_flags.clone_from(&earlier.spec.service_prefixes);
         }
-        Ok(())
+        Ok(if self.clusterset_ip_range.is_empty() {
+            earlier.spec.clusterset_ip_ranges
+        } else {
+            self.clusterset_ip_range.clone()
+        })
     }
 
     /// Redeems the invitation and looks at the other members before anything is written here.
     async fn meet(
         &self,
         invite: &InviteToken,
-        prefixes: &Discovered,
+        findings: &Findings,
         progress: &mut Progress,
     ) -> anyhow::Result<(Membership, Clusterset)> {
-        let guest = connect::with_token(&invite.url, &invite.ca, &invite.token, "broker")?;
+        let guest = connect::with_token(invite.server(), &invite.token, "broker")?;
         let mut membership = redeem::redeem(invite, &guest).await?;
         let clusterset = Clusterset::read(&membership.connect()?).await?;
-        clusterset.refuse_overlap(&invite.cluster_id, prefixes)?;
+        clusterset.refuse_overlap(&invite.cluster_id, &findings.prefixes)?;
+        findings.refuse_range_of_peers(&invite.cluster_id, &clusterset)?;
         membership.incarnation.clone_from(&clusterset.incarnation);
         let peers: Vec<&str> = clusterset
             .active_peers(&invite.cluster_id)
@@ -336,7 +359,7 @@ impl Join {
     async fn meet_again(
         &self,
         membership: &Membership,
-        prefixes: &Discovered,
+        findings: &Findings,
         progress: &mut Progress,
     ) -> anyhow::Result<Option<Clusterset>> {
         progress.step(
@@ -348,7 +371,8 @@ impl Join {
         );
         match Clusterset::read(&membership.connect()?).await {
             Ok(clusterset) => {
-                clusterset.refuse_overlap(&membership.cluster_id, prefixes)?;
+                clusterset.refuse_overlap(&membership.cluster_id, &findings.prefixes)?;
+                findings.refuse_range_of_peers(&membership.cluster_id, &clusterset)?;
                 Ok(Some(clusterset))
             }
             Err(error) => {

@@ -54,6 +54,7 @@ pub async fn redeem(invite: &InviteToken, broker: &Connection) -> anyhow::Result
     Ok(Membership {
         url: invite.url.clone(),
         ca: invite.ca.clone(),
+        tls_server_name: invite.tls_server_name.clone(),
         token: status.token,
         cluster_id: id.clone(),
         incarnation: String::new(),
@@ -69,7 +70,7 @@ pub async fn end(invite: &InviteToken) -> anyhow::Result<()> {
     if invite.is_expired(Timestamp::now()) {
         return Ok(());
     }
-    let broker = connect::with_token(&invite.url, &invite.ca, &invite.token, "broker")?;
+    let broker = connect::with_token(invite.server(), &invite.token, "broker")?;
     let secrets: Api<Secret> = Api::namespaced(broker.client.clone(), &invite.cluster_id.broker_namespace());
     match secrets.delete("invite", &DeleteParams::default()).await {
         Ok(_) => Ok(()),

@@ -40,6 +40,9 @@ pub(super) async fn apply(
         POD_ORIGIN: prefixes.pods.origin,
         SERVICE_ORIGIN: prefixes.services.origin,
     });
+    if !findings.clusterset_range.is_empty() {
+        claim["spec"]["clustersetIpRanges"] = serde_json::json!(findings.clusterset_range);
+    }
     let [namespace, accounts, workloads @ ..] = manifests::MEMBER;
     for manifest in [namespace, accounts] {
         apply::apply_all(cluster, &manifests::render(manifest, &[])?, tally).await?;

@@ -9,7 +9,7 @@ mod connections;
 mod figures;
 mod gateways;
 mod services;
-mod world;
+pub(crate) mod world;
 
 use std::io::IsTerminal;
 use std::time::Duration;

@@ -16,24 +16,24 @@ use crate::connect::{Connection, is_not_found};
 
 /// Everything at one moment.
 #[derive(Debug, Default)]
-pub(super) struct World {
+pub(crate) struct World {
     /// Our id.
-    pub(super) own: String,
+    pub(crate) own: String,
     /// All members.
-    pub(super) clusters: Vec<Cluster>,
+    pub(crate) clusters: Vec<Cluster>,
     /// All gateways; ours have a status.
-    pub(super) gateways: Vec<Gateway>,
+    pub(crate) gateways: Vec<Gateway>,
     /// All exports.
-    pub(super) exports: Vec<ExportedService>,
+    pub(crate) exports: Vec<ExportedService>,
     /// Our users' wishes.
-    pub(super) wishes: Vec<ServiceExport>,
+    pub(crate) wishes: Vec<ServiceExport>,
     /// Nodes whose gateway agent runs.
-    pub(super) live_agents: BTreeSet<String>,
+    pub(crate) live_agents: BTreeSet<String>,
 }
 
 impl World {
     /// Reads it.
-    pub(super) async fn read(cluster: &Connection) -> anyhow::Result<Self> {
+    pub(crate) async fn read(cluster: &Connection) -> anyhow::Result<Self> {
         match tokio::time::timeout(PATIENCE, Self::read_patiently(cluster)).await {
             Ok(world) => world,
             Err(_) => Err(anyhow!(
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// Our gateways, by name.
-    pub(super) fn own_gateways(&self) -> Vec<&Gateway> {
+    pub(crate) fn own_gateways(&self) -> Vec<&Gateway> {
         let mut own: Vec<&Gateway> = self
             .gateways
             .iter()
@@ -97,7 +97,7 @@ impl World {
     }
 
     /// The other members that take part, by id.
-    pub(super) fn peers(&self) -> Vec<&Cluster> {
+    pub(crate) fn peers(&self) -> Vec<&Cluster> {
         let mut peers: Vec<&Cluster> = self
             .clusters
             .iter()
@@ -108,14 +108,14 @@ impl World {
     }
 
     /// A gateway of another cluster.
-    pub(super) fn gateway(&self, cluster: &str, node: &str) -> Option<&Gateway> {
+    pub(crate) fn gateway(&self, cluster: &str, node: &str) -> Option<&Gateway> {
         self.gateways
             .iter()
             .find(|gateway| gateway.spec.cluster_id == cluster && gateway.spec.node == node)
     }
 
     /// Cables of one of our gateways, as they may be believed.
-    pub(super) fn cables<'a>(&'a self, gateway: &'a Gateway) -> impl Iterator<Item = Cable<'a>> {
+    pub(crate) fn cables<'a>(&'a self, gateway: &'a Gateway) -> impl Iterator<Item = Cable<'a>> {
         let is_live = self.live_agents.contains(&gateway.spec.node);
         let connections = gateway.status.iter().flat_map(|status| &status.connections);
         connections.map(move |connection| Cable { connection, is_live })
@@ -124,15 +124,15 @@ impl World {
 
 /// A cable as an agent reported it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cable<'a> {
+pub(crate) struct Cable<'a> {
     /// The report.
-    pub(super) connection: &'a ConnectionStatus,
+    pub(crate) connection: &'a ConnectionStatus,
     is_live: bool,
 }
 
 impl Cable<'_> {
     /// Its state; `unknown` where the agent that reported it does not run.
-    pub(super) fn state(&self) -> &str {
+    pub(crate) fn state(&self) -> &str {
         if self.is_live {
             &self.connection.state
         } else {
@@ -141,7 +141,7 @@ impl Cable<'_> {
     }
 
     /// Why, for a person.
-    pub(super) fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         if self.is_live {
             self.connection.message.clone()
         } else {
@@ -153,7 +153,7 @@ impl Cable<'_> {
     }
 
     /// `direct`, or `nat` where the other end answers from an address that it did not tell.
-    pub(super) fn path(&self, remote: Option<&Gateway>) -> String {
+    pub(crate) fn path(&self, remote: Option<&Gateway>) -> String {
         let Some((ip, _)) = self
             .connection
             .remote_address
@@ -168,7 +168,7 @@ impl Cable<'_> {
     }
 
     /// The other end's address without the port.
-    pub(super) fn remote_ip(&self) -> String {
+    pub(crate) fn remote_ip(&self) -> String {
         let address = self.connection.remote_address.as_deref().unwrap_or_default();
         let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
         ip.trim_matches(['[', ']']).to_owned()
@@ -176,19 +176,19 @@ impl Cable<'_> {
 }
 
 /// Whether a member takes part; an unknown state reads as yes.
-pub(super) fn is_active(cluster: &Cluster) -> bool {
+pub(crate) fn is_active(cluster: &Cluster) -> bool {
     !matches!(cluster.spec.state.as_str(), "Leaving" | "Evicted")
 }
 
 /// Why a member's claim is refused, if it is.
-pub(super) fn refusal(cluster: &Cluster) -> Option<String> {
+pub(crate) fn refusal(cluster: &Cluster) -> Option<String> {
     let conditions = &cluster.status.as_ref()?.conditions;
     let accepted = conditions.iter().find(|c| c.type_ == condition::ACCEPTED)?;
     (accepted.status == "False").then(|| format!("{}: {}", accepted.reason, accepted.message))
 }
 
 /// A member's prefixes as one word.
-pub(super) fn prefixes(cluster: &Cluster) -> String {
+pub(crate) fn prefixes(cluster: &Cluster) -> String {
     let spec = &cluster.spec;
     let all: Vec<&str> = spec
         .pod_prefixes
@@ -200,7 +200,7 @@ pub(super) fn prefixes(cluster: &Cluster) -> String {
 }
 
 /// What a gateway's agent says of itself when it is not ready.
-pub(super) fn gateway_trouble(gateway: &Gateway) -> Option<String> {
+pub(crate) fn gateway_trouble(gateway: &Gateway) -> Option<String> {
     let conditions = gateway
         .status
         .as_ref()
@@ -234,7 +234,7 @@ fn node_of(pod: &Pod) -> Option<String> {
 }
 
 /// Name of a namespaced object with its namespace.
-pub(super) fn full_name(object: &impl ResourceExt) -> (String, String) {
+pub(crate) fn full_name(object: &impl ResourceExt) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 

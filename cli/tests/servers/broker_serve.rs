@@ -55,7 +55,7 @@ async fn it_survives_a_kill_with_its_certificates_and_members() {
         before
     );
     // The invitation from before the kill is still good.
-    let guest = cli::connect::with_token(&token.url, &token.ca, &token.token, "broker").unwrap();
+    let guest = cli::connect::with_token(token.server(), &token.token, "broker").unwrap();
     let membership = cli::join::redeem::redeem(&token, &guest).await.unwrap();
     assert!(!membership.token.is_empty());
     child.kill().await.unwrap();
@@ -74,4 +74,49 @@ async fn an_address_in_use_is_named_with_the_mend() {
         .arg(dir.path());
     let ran = Ran::from_output(command.output().await.unwrap());
     ran.fails(1, &[&address, "another process listens there", "--listen"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_broker_has_its_members_and_another_incarnation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, url) = serve(dir.path(), "127.0.0.1:0").await;
+    tombolo(dir.path(), &["broker", "invite", "east"]).await.ok();
+    let before = status(dir.path()).await;
+    let file = dir.path().join("saved");
+    let to = file.to_str().unwrap();
+    tombolo(dir.path(), &["broker", "backup", "--to", to]).await.ok();
+    let restore = [
+        "broker",
+        "restore",
+        "--from",
+        to,
+        "--data-dir",
+        dir.path().to_str().unwrap(),
+    ];
+    tombolo(dir.path(), &restore)
+        .await
+        .fails(1, &["in use", "stop that one first"]);
+    child.kill().await.unwrap();
+    tombolo(dir.path(), &restore)
+        .await
+        .fails(1, &["store.redb exists already"]);
+    std::fs::remove_file(dir.path().join("store.redb")).unwrap();
+    tombolo(dir.path(), &restore).await.ok();
+
+    let (mut child, again) = serve(dir.path(), url.strip_prefix("https://").unwrap()).await;
+    assert_eq!(again, url);
+    let after = status(dir.path()).await;
+    assert_eq!(after["members"], before["members"]);
+    assert_ne!(after["incarnation"], before["incarnation"]);
+    child.kill().await.unwrap();
+
+    let mut cut = std::fs::read(&file).unwrap();
+    cut.truncate(cut.len() / 2);
+    std::fs::write(&file, cut).unwrap();
+    tombolo(dir.path(), &restore).await.fails(1, &[to, "take another one"]);
+}
+
+async fn status(dir: &Path) -> serde_json::Value {
+    let text = tombolo(dir, &["broker", "status", "-o", "json"]).await.ok();
+    serde_json::from_str(&text).unwrap()
 }

@@ -10,28 +10,57 @@
 //!   │        with  kinds   (tables and rules of kinds)    schema  (defaults, pruning, validation)
 //!   │              patch   (merge, JSON, strategic)       apply   (who owns which field)
 //!   │              rbac    (who may do what)              auth    (whose token is this)
-//!  store   objects, one revision counter, bounded history                   pure and synchronous
+//!  store   objects, one revision counter, bounded history              pure and synchronous; answers every read
 //!   │
-//!  journal append log with group commit, snapshots                          the only code that touches files
+//!  journal one redb file, group commit, loading at start                the only code that touches files
 //! ```
 //!
-//! # Revisions, watches, expiry
+//! # Revisions
 //!
-//! Every change takes the next revision, which becomes the object's resourceVersion. Watchers do not have queues: each pulls the
-//! events after the revision it has seen from the history of its resource, whenever that history has grown. A slow watcher
-//! therefore costs nothing; when the history (512 events a resource) no longer reaches back to it, it is told 410 Expired and
-//! lists again.
+//! One counter orders everything. Every change of every object takes the next number, its *revision*, which becomes the object's
+//! `resourceVersion`; a list carries the counter's value as it was read. So a client that has a list as of revision N and asks for
+//! what came after N misses nothing. Numbers are never given twice: not to two changes, and not again after a restart.
+//!
+//! # Watches and expiry
+//!
+//! Every resource keeps a history: for each change the object before and after, at most 4096 events and five minutes of them.
+//! Watchers do not have queues. Each remembers the revision it has shown, and pulls the events after it whenever its resource has
+//! news:
+//!
+//! ```text
+//!   history of configmaps      floor 40 │ 41  44  45  52 │ 57  58          revision (all resources) 60
+//!                             (dropped) │  watchable     │ not on disk yet  shown 55
+//!
+//!   a watcher that has seen 44 is sent 45, 52       one that has seen 40: 41, 44, 45, 52
+//!   one that has seen 39 is told 410 Expired        (an event that it has not seen may be gone)
+//! ```
+//!
+//! The *floor* is the newest event dropped from that history; whoever has seen it has missed nothing. It is a floor of one resource,
+//! so a busy one does not expire the watchers of a quiet one. Watchers pull one batch at a time, and only when their
+//! connection takes it: a slow one costs one batch, and is dropped by 410 once the floor has passed it.
+//!
+//! `limit` and `continue` use the same history: the first page notes its revision in the token, and a later page is the list *as of*
+//! that revision, today's list with the newer events undone; 410 when the floor has passed it. 410 always means: list again.
+//!
+//! History is kept on disk beside the objects, each event as what it replaced, and floors too. Watchers resume across a restart.
 //!
 //! # Nothing leaves before it is safe
 //!
-//! A write is visible in memory at once, but no response and no watch event shows a revision that has not been fsynced. So an
-//! acknowledged write survives a kill at any moment, and no client ever sees a revision that a restart would take back.
+//! A write is visible in memory at once, but no response and no watch event shows a revision that has not been synced. So an
+//! acknowledged write survives a kill at any moment, and no client ever sees a revision that a restart would take back. When
+//! the disk refuses a write, everything that had not been synced is taken back in memory (the history, walked backwards),
+//! reads go on, and writes are told why.
+//!
+//! # Backups
+//!
+//! `GET /backup` is everything as of one revision, for whoever may do everything. [`Backup`] reads it and makes a data directory of
+//! it. Clients may have seen revisions that the backup has not, and will ask for what came after them; so a restored server goes on a
+//! thousand million revisions later, with its floor there: every old revision is expired, and none is given a second time.
 //!
 //! # Outside
 //!
 //! CEL rules (`x-kubernetes-validations`) and admission policies, webhooks, aggregation, protobuf (some kubectl commands send it: `create namespace`, `create token`, `auth`), pod exec and logs, scale
-//! subresources, conversion other than `None`, garbage collection by owner references (a controller's work), duplicate keys
-//! in field validation.
+//! subresources, conversion other than `None`, garbage collection by owner references (a controller's work).
 
 #![forbid(unsafe_code)]
 
@@ -42,6 +71,7 @@ use serde_json::Value;
 
 mod apply;
 mod auth;
+mod backup;
 mod field;
 mod http;
 mod journal;
@@ -57,6 +87,7 @@ mod status;
 mod store;
 mod tls;
 
+pub use backup::{Backup, BackupError};
 pub use http::ServeError;
 pub use journal::JournalError;
 pub use server::OpenError;

@@ -19,7 +19,7 @@ use crate::{
     rest::{self, FieldValidation, Write},
     schema::Schema,
     status::Status,
-    store::{Change, Key, Resource, Revision, Store, Txn},
+    store::{Change, Key, Limits, Resource, Revision, Store, Txn},
 };
 
 mod bootstrap;
@@ -68,10 +68,15 @@ struct Durable {
 
 impl Server {
     pub(crate) fn open(config: Config) -> Result<Self, OpenError> {
+        Self::open_keeping(config, Limits::default())
+    }
+
+    /// The same, with this much history.
+    fn open_keeping(config: Config, limits: Limits) -> Result<Self, OpenError> {
         if config.admin_token.is_empty() {
             return Err(OpenError::NoAdminToken);
         }
-        let mut store = Store::default();
+        let mut store = Store::new(limits);
         let log = config
             .data_dir
             .as_deref()
@@ -145,19 +150,36 @@ impl Server {
         if dry_run || changes.is_empty() {
             return Ok((result, store.revision()));
         }
+        let now = Timestamp::now();
         if let Some(journal) = &self.journal {
-            journal.append(changes.clone()).map_err(Status::internal)?;
+            journal.append(&changes, now).map_err(Status::internal)?;
         }
-        store.commit(&changes);
+        store.commit(&changes, now);
         let revision = store.revision();
         for change in changes.iter().filter(|change| change.key.resource == definitions()) {
             self.update_definition(change);
         }
         if self.journal.is_none() {
+            store.compact(now, revision);
             self.progress.publish(&changes);
         }
         drop(store);
         Ok((result, revision))
+    }
+
+    /// Reads, and waits until what was read has reached the disk. If it was taken back instead, what is left is read.
+    pub(crate) async fn read<T>(&self, read: impl Fn(&Store) -> T) -> Result<T, Status> {
+        loop {
+            let (found, revision) = {
+                let store = self.store();
+                (read(&store), store.revision())
+            };
+            match self.durable(revision).await {
+                Ok(()) => return Ok(found),
+                Err(status) if self.store().revision() >= revision => return Err(status),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Waits until a revision has reached the disk.
@@ -266,3 +288,6 @@ impl Progress {
 fn definitions() -> Resource {
     Resource::new("apiextensions.k8s.io", "customresourcedefinitions")
 }
+
+#[cfg(test)]
+mod model;

@@ -80,7 +80,7 @@ impl Status {
     }
 
     pub(crate) fn not_acceptable() -> Self {
-        let message = "only the following media types are accepted: application/json, application/yaml";
+        let message = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
         let mut status = Self::new(406, "NotAcceptable", message);
         status.details = Some(Box::new(json!({})));
         status
@@ -223,6 +223,20 @@ impl Status {
         let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
         status.details = Some(Box::new(json!({"causes": [cause], "retryAfterSeconds": 1})));
         status
+    }
+
+    /// The server has enough to do.
+    pub(crate) fn too_many_requests() -> Self {
+        let message = "the server has received too many requests and has asked us to try again later";
+        let mut status = Self::new(429, "TooManyRequests", message);
+        status.details = Some(Box::new(json!({"retryAfterSeconds": 1})));
+        status
+    }
+
+    /// The request's body, or the disk, did not come in time.
+    pub(crate) fn took_too_long() -> Self {
+        let message = "request did not complete within the allotted timeout";
+        Self::new(504, "Timeout", message)
     }
 
     /// Seconds after which the client should try again, if it should.

@@ -12,13 +12,13 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
     let accepted = claims::accepted(snapshot);
     let mut plan = CablePlan {
         role,
+        carries: role.active,
         mtu: own_mtu(snapshot, me),
         ..CablePlan::default()
     };
     if snapshot.own().is_some_and(|own| own.state != ClusterState::Active) {
         return plan;
     }
-    let own_lanes = snapshot.gateways.get(me).map_or(1, |mine| mine.lanes);
     let own_protocol = snapshot.own().map(|own| own.protocol);
     for cluster in snapshot.clusters.values() {
         let speaks_ours = own_protocol.is_none_or(|own| own.newest_common(cluster.protocol).is_some());
@@ -30,8 +30,9 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
             plan.send.push((*prefix, cluster.id.clone()));
             plan.accept.push((*prefix, cluster.id.clone()));
         }
-        let with_lanes = |gateway| peer(gateway, own_lanes);
-        plan.peers.extend(snapshot.gateways_of(&cluster.id).map(with_lanes));
+        let mine = snapshot.gateways.get(me);
+        plan.peers
+            .extend(snapshot.gateways_of(&cluster.id).map(|theirs| peer(mine, theirs)));
         if let Some(active) = choice::active(snapshot, &cluster.id) {
             plan.chosen.insert(cluster.id.clone(), active.id.clone());
         }
@@ -40,7 +41,7 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
     plan
 }
 
-fn peer(gateway: &Gateway, own_lanes: u8) -> PeerPlan {
+fn peer(mine: Option<&Gateway>, gateway: &Gateway) -> PeerPlan {
     PeerPlan {
         gateway: gateway.id.clone(),
         public_key: gateway.public_key,
@@ -49,8 +50,9 @@ fn peer(gateway: &Gateway, own_lanes: u8) -> PeerPlan {
             ProbeMode::Tombolo => Some(probe_address(&gateway.public_key)),
             ProbeMode::None => None,
         },
+        mtu: mine.map_or(mtu::DEFAULT, |mine| mtu::computed(mine, gateway)),
         lanes: match gateway.probe {
-            ProbeMode::Tombolo => gateway.lanes.min(own_lanes).max(1),
+            ProbeMode::Tombolo => mine.map_or(1, |mine| mine.lanes).min(gateway.lanes).max(1),
             ProbeMode::None => 1,
         },
     }

@@ -10,7 +10,8 @@
 //!                  ├ routes   what a node's kernel is to look like ──▶ hostnet::Desired
 //!                  ├ exports  what the clusterset is told of a service
 //!                  ├ imports  what exported services become in every cluster
-//!                  └ dns      which addresses every name has       ──▶ dns::ZoneView
+//!                  ├ vip      which clusterset IP a service has, and which endpoint a connection to it gets
+//!                  └ dns      which records every name has         ──▶ dns::ZoneView
 //! ```
 
 #![forbid(unsafe_code)]
@@ -25,3 +26,4 @@ mod fixture;
 pub mod imports;
 pub mod mtu;
 pub mod routes;
+pub mod vip;

@@ -3,16 +3,33 @@
 //! A cable seals a packet of the tunnel's MTU into one datagram that must pass both underlays whole, so the MTU of a path is the
 //! smaller underlay of the two gateways in use, less what WireGuard adds over the family in use. The VXLAN hop before it has an
 //! MTU of its own ([`hostnet::vxlan_mtu`]), by which the routes over it are capped.
+//!
+//! That is where a cable starts. What it takes in truth is measured by probes and told in the gateway's connections; from then on the
+//! measured size counts.
 
 use std::net::SocketAddr;
 
 use model::names::{WIREGUARD_OVERHEAD_V4, WIREGUARD_OVERHEAD_V6};
 use model::{ClusterId, Gateway, Snapshot};
 
-/// MTU of packets inside a cable between two gateways, bytes.
-pub fn cable(mine: &Gateway, theirs: &Gateway) -> u16 {
+/// MTU of packets inside a cable between two gateways as far as their own links are concerned, bytes.
+pub fn computed(mine: &Gateway, theirs: &Gateway) -> u16 {
     let underlay = mine.underlay_mtu.min(theirs.underlay_mtu);
     underlay.saturating_sub(overhead(mine, theirs)).max(MIN_MTU)
+}
+
+/// MTU of packets inside a cable between two gateways, bytes: measured, or computed while the cable has not been up.
+pub fn cable(mine: &Gateway, theirs: &Gateway) -> u16 {
+    let computed = computed(mine, theirs);
+    let connection = mine
+        .connections
+        .iter()
+        .find(|connection| connection.remote == theirs.id);
+    let measured = connection.filter(|connection| connection.state.is_usable());
+    measured
+        .and_then(|connection| connection.mtu)
+        .unwrap_or(computed)
+        .min(computed)
 }
 
 /// MTU of the path to a cluster: the smallest of all cables that a failover may put it on, so that a failover never makes a
@@ -21,7 +38,7 @@ pub fn path(snapshot: &Snapshot, remote: &ClusterId) -> u16 {
     let pairs = snapshot
         .gateways_of(&snapshot.cluster)
         .flat_map(|mine| snapshot.gateways_of(remote).map(move |theirs| cable(mine, theirs)));
-    pairs.min().unwrap_or(DEFAULT_MTU)
+    pairs.min().unwrap_or(DEFAULT)
 }
 
 /// MTU of the TUN device of a gateway: what its widest cable takes. Routes hold each path to its own.
@@ -30,7 +47,7 @@ pub fn tun(snapshot: &Snapshot, mine: &Gateway) -> u16 {
         .gateways
         .values()
         .filter(|gateway| gateway.id.cluster != snapshot.cluster);
-    remote.map(|theirs| cable(mine, theirs)).max().unwrap_or(DEFAULT_MTU)
+    remote.map(|theirs| computed(mine, theirs)).max().unwrap_or(DEFAULT)
 }
 
 /// The overhead of the address in use, or, before there is one, of the largest that may come into use.
@@ -58,10 +75,10 @@ fn overhead(mine: &Gateway, theirs: &Gateway) -> u16 {
     }
 }
 
-/// IPv6 does not go below (RFC 8200 §5).
+/// IPv6 does not go below (RFC 8200 §5). A measured size may be less, which only IPv4 can follow.
 const MIN_MTU: u16 = 1280;
-/// Ethernet less WireGuard over IPv6: what holds before anything is known.
-const DEFAULT_MTU: u16 = 1420;
+/// Ethernet less WireGuard over IPv6: what holds before anything is known, bytes.
+pub const DEFAULT: u16 = 1420;
 
 #[cfg(test)]
 mod tests {
@@ -82,6 +99,36 @@ mod tests {
         assert_eq!(cable(&mine, &theirs(1400, "192.0.2.1")), 1340);
         assert_eq!(cable(&mine, &theirs(1500, "2001:db8::1")), 1420);
         assert_eq!(cable(&mine, &theirs(600, "192.0.2.1")), 1280);
+    }
+
+    #[test]
+    fn what_was_measured_counts() {
+        let theirs = fixture::gateway_at("west", "b", "192.0.2.1");
+        let connection = |state, mtu| model::Connection {
+            remote: theirs.id.clone(),
+            state,
+            reason: None,
+            message: String::new(),
+            remote_address: None,
+            rtt: None,
+            loss_percent: None,
+            mtu: Some(mtu),
+            last_handshake: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+        };
+        let mine = |state, mtu| Gateway {
+            connections: vec![connection(state, mtu)],
+            ..fixture::gateway("east", "a")
+        };
+        use model::ConnectionState::{Connected, Error};
+        assert_eq!(cable(&mine(Connected, 1240), &theirs), 1240);
+        assert_eq!(
+            cable(&mine(Connected, 9000), &theirs),
+            1440,
+            "no more than the links take"
+        );
+        assert_eq!(cable(&mine(Error, 1240), &theirs), 1440, "a dead cable has none");
     }
 
     #[test]

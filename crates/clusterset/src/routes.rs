@@ -1,8 +1,9 @@
 //! What the kernel of one node is to look like, so that its packets find the other clusters.
 //!
-//! Every node sends to its own cluster's active gateway, by VXLAN, and the active gateway sends into its cables. Both directions
-//! of a flow must use the same gateway while connections go to another cluster's service addresses, because the translation
-//! lives there; so there is one active gateway, and not one for each remote cluster.
+//! Every node sends to a gateway of its own cluster, by VXLAN, and the gateway sends into its cables. Both directions of a flow
+//! must use the same gateway while connections go to another cluster's service addresses, because the translation lives
+//! there; so it is the active gateway, and another only for the clusters that the active one does not reach
+//! ([`choice::ways`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,7 +11,8 @@ use std::net::IpAddr;
 use hostnet::{Desired, Peer, RemoteCluster, Source, Underlay, Via, vtep};
 use model::{ClusterState, Family, Node, NodeName, PrefixSet, Snapshot};
 
-use crate::{choice, claims, mtu};
+use crate::choice::Ways;
+use crate::{choice, claims, mtu, vip};
 
 /// What only the node itself knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,11 +49,17 @@ pub enum NotYet {
     NotJoined(model::ClusterId),
 }
 
-/// The need of node `me`. `keep_source` is false only in tests that show what source keeping is for.
+/// The need of node `me`, whose probes found these `ways`; what they do not say, the snapshot does. `keep_source` is false only in tests that show what source keeping is for.
 ///
 /// # Errors
 /// When the node cannot be given routes yet; what it has stays.
-pub fn desired(snapshot: &Snapshot, me: &NodeName, facts: &NodeFacts, keep_source: bool) -> Result<Desired, NotYet> {
+pub fn desired(
+    snapshot: &Snapshot,
+    me: &NodeName,
+    facts: &NodeFacts,
+    ways: &Ways,
+    keep_source: bool,
+) -> Result<Desired, NotYet> {
     let node = snapshot.nodes.get(me).ok_or_else(|| NotYet::UnknownNode(me.clone()))?;
     let own = snapshot
         .own()
@@ -59,14 +67,15 @@ pub fn desired(snapshot: &Snapshot, me: &NodeName, facts: &NodeFacts, keep_sourc
     let underlay = underlay(node, facts)?;
     let accepted = claims::accepted(snapshot);
     let local = own.prefixes();
-    let via = way_out(snapshot, me, node);
     Ok(Desired {
         vtep: vtep(&node.uid),
         peers: peers(snapshot, node, underlay.local),
         sources: sources(&own.pod_prefixes, node, facts),
-        clusters: remote_clusters(snapshot, &accepted, via, node.is_gateway),
+        clusters: remote_clusters(snapshot, node, &accepted, ways),
         local: local.iter().copied().collect(),
         gateway: node.is_gateway,
+        vips: vip::vips(snapshot, node),
+        untracked: vip::untracked(snapshot, node),
         keep_source,
         underlay,
     })
@@ -129,15 +138,17 @@ fn sources(pods: &PrefixSet, node: &Node, facts: &NodeFacts) -> Vec<Source> {
         .collect()
 }
 
-/// Where this node's own packets for other clusters go.
-fn way_out(snapshot: &Snapshot, me: &NodeName, node: &Node) -> Via {
-    let Some(active) = choice::own_active(snapshot) else {
+/// Where packets of node `me` for a cluster go.
+fn way_out(snapshot: &Snapshot, me: &Node, cluster: &model::ClusterId, ways: &Ways) -> Via {
+    let probed = ways.get(cluster);
+    let told = || choice::own_active(snapshot).map(|active| &active.id.node);
+    let Some(gateway) = probed.map_or_else(told, |way| way.as_ref().map(|way| &way.gateway)) else {
         return Via::Unreachable;
     };
-    if active.id.node == *me && node.is_gateway {
+    if *gateway == me.name && me.is_gateway {
         return Via::Tun;
     }
-    match snapshot.nodes.get(&active.id.node) {
+    match snapshot.nodes.get(gateway) {
         Some(gateway) => Via::Vtep(vtep(&gateway.uid).address),
         None => Via::Unreachable,
     }
@@ -145,9 +156,9 @@ fn way_out(snapshot: &Snapshot, me: &NodeName, node: &Node) -> Via {
 
 fn remote_clusters(
     snapshot: &Snapshot,
+    me: &Node,
     accepted: &BTreeMap<model::ClusterId, PrefixSet>,
-    via: Via,
-    is_gateway: bool,
+    ways: &Ways,
 ) -> BTreeMap<String, RemoteCluster> {
     let remote = snapshot
         .clusters
@@ -158,11 +169,17 @@ fn remote_clusters(
         .filter_map(|cluster| {
             let prefixes: BTreeSet<_> = accepted.get(&cluster.id)?.iter().copied().collect();
             let is_member = cluster.state == ClusterState::Active;
+            let measured = ways.get(&cluster.id).and_then(Option::as_ref).and_then(|way| way.mtu);
+            let path = mtu::path(snapshot, &cluster.id);
             let remote = RemoteCluster {
-                mtu: mtu::path(snapshot, &cluster.id).into(),
+                mtu: measured.map_or(path, |measured| measured.min(path)).into(),
                 // One that is leaving has cleaned its nodes; until it is gone, nothing for it may leave in the clear.
-                via: if is_member { via } else { Via::Unreachable },
-                transit: is_member && is_gateway,
+                via: if is_member {
+                    way_out(snapshot, me, &cluster.id, ways)
+                } else {
+                    Via::Unreachable
+                },
+                transit: is_member && me.is_gateway,
                 prefixes,
             };
             Some((cluster.id.to_string(), remote))
@@ -222,7 +239,7 @@ mod tests {
     }
 
     fn need(snapshot: &Snapshot, node: &str, index: u8) -> Desired {
-        desired(snapshot, &node.parse().unwrap(), &facts(index), true).unwrap()
+        desired(snapshot, &node.parse().unwrap(), &facts(index), &Ways::new(), true).unwrap()
     }
 
     #[test]
@@ -271,7 +288,7 @@ mod tests {
     fn what_is_missing_is_named() {
         let mut snapshot = snapshot(None);
         let error = |snapshot: &Snapshot, node: &str, facts: &NodeFacts| {
-            desired(snapshot, &node.parse().unwrap(), facts, true)
+            desired(snapshot, &node.parse().unwrap(), facts, &Ways::new(), true)
                 .unwrap_err()
                 .to_string()
         };
@@ -279,6 +296,26 @@ mod tests {
         assert!(error(&snapshot, "w1", &NodeFacts::default()).contains("192.0.2.3"));
         snapshot.clusters.clear();
         assert!(error(&snapshot, "w1", &facts(2)).contains("has it joined?"));
+    }
+
+    #[test]
+    fn what_was_probed_counts_more_than_what_was_told() {
+        let snapshot = snapshot(Some("gw1"));
+        let need = |node: &str, index, way: Option<choice::Way>| {
+            let ways = Ways::from([("west".parse().unwrap(), way)]);
+            let need = desired(&snapshot, &node.parse().unwrap(), &facts(index), &ways, true).unwrap();
+            (need.clusters["west"].via, need.clusters["west"].mtu)
+        };
+        let by_gw2 = Some(choice::Way {
+            gateway: "gw2".parse().unwrap(),
+            mtu: Some(1240),
+        });
+        assert_eq!(
+            need("w1", 2, by_gw2.clone()),
+            (Via::Vtep(vtep("uid-gw2").address), 1240)
+        );
+        assert_eq!(need("gw2", 1, by_gw2), (Via::Tun, 1240));
+        assert_eq!(need("w1", 2, None), (Via::Unreachable, 1440));
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl HostNet {
         let netlink = &self.netlink;
         match op {
             Op::WriteNft(table) => self.nft.write(table).await.map_err(OpError::Nft)?,
+            Op::UpdateVips(update) => self.nft.update(update).await.map_err(OpError::Nft)?,
             Op::SetSysctl(key, value) => self.sysctls.set(key, value)?,
             Op::CreateVxlan(link) => {
                 let underlay = match &link.underlay {
@@ -59,6 +60,7 @@ impl HostNet {
             Op::SetNexthop(id, Nexthop::Vtep(via)) => {
                 nexthops::set(netlink, *id, self.vxlan().await?, Some(*via)).await?;
             }
+            Op::SetNexthop(id, Nexthop::Link) => nexthops::set(netlink, *id, self.vxlan().await?, None).await?,
             Op::SetNexthop(id, Nexthop::Tun) => {
                 nexthops::set(netlink, *id, self.link(tags::TUN_LINK).await?, None).await?;
             }

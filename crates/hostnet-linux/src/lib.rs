@@ -31,7 +31,9 @@ mod netlink;
 mod netns;
 mod nexthops;
 mod nft;
+mod nft_generation;
 mod nft_json;
+mod nft_json_vips;
 mod observe;
 mod routes;
 mod rules;
@@ -62,7 +64,7 @@ impl HostNet {
     pub fn open(state_dir: &Path) -> io::Result<Self> {
         Ok(Self {
             netlink: netlink::Netlink::open()?,
-            nft: nft::Nft { program: "nft".into() },
+            nft: nft::Nft::open("nft".into())?,
             sysctls: sysctl::Sysctls::new(state_dir),
         })
     }

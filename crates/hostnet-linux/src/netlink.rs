@@ -40,7 +40,12 @@ pub(crate) type Notifications = UnboundedReceiver<(NetlinkMessage<Raw>, SocketAd
 
 impl Netlink {
     pub(crate) fn open() -> io::Result<Self> {
-        let (connection, handle, _) = proto::new_connection::<Raw>(protocols::NETLINK_ROUTE)?;
+        Self::open_for(protocols::NETLINK_ROUTE)
+    }
+
+    /// Of another protocol than routing.
+    pub(crate) fn open_for(protocol: isize) -> io::Result<Self> {
+        let (connection, handle, _) = proto::new_connection::<Raw>(protocol)?;
         Ok(Self {
             handle,
             dumps: Mutex::new(()),
@@ -62,6 +67,17 @@ impl Netlink {
             Ok(())
         })
         .await
+    }
+
+    /// Asks for one thing; none if the kernel answers without it.
+    pub(crate) async fn ask(&self, message: Raw, flags: u16) -> io::Result<Option<Raw>> {
+        let mut answers = self.send(message, flags)?;
+        let answer = in_time(async { Ok(answers.next().await) }).await?;
+        match answer.map(|answer| answer.payload) {
+            Some(NetlinkPayload::InnerMessage(answer)) => Ok(Some(answer)),
+            Some(NetlinkPayload::Error(error)) => Err(error.to_io()),
+            _ => Ok(None),
+        }
     }
 
     /// Reads a whole table, again if it changed while it was read.

@@ -61,6 +61,7 @@ fn parse(payload: &[u8], links: &Links) -> Option<(u32, Nexthop)> {
             <[u8; 16]>::try_from(via).map_or(Nexthop::Other, |octets| Nexthop::Vtep(octets.into()))
         }
         (Some(tags::TUN_LINK), None) => Nexthop::Tun,
+        (Some(tags::VXLAN_LINK), None) => Nexthop::Link,
         _ => Nexthop::Other,
     };
     Some((id, nexthop))

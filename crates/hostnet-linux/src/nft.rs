@@ -1,46 +1,160 @@
 //! Runs nft: text in for writing, JSON out for reading.
+//!
+//! **Reading is cheap.** A table with a thousand clusterset IPs has 64,000 elements, which nft takes more than a second to list; the
+//! rules take milliseconds. So rules are read each time, and elements when they may have changed: at the start, when the generation
+//! of the kernel's ruleset says that somebody else wrote (a large table not more often than [`LARGE_INTERVAL`], because
+//! kube-proxy writes all the time), and every [`FULL_INTERVAL`]. In between, elements are what was read or written last.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use hostnet::{NftTable, tags};
+use hostnet::{NftTable, VipElements, VipUpdate, tags};
+use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::error::{Feature, NftError};
+use crate::netlink::Netlink;
+use crate::nft_generation;
 use crate::nft_json::{self, Listing};
 
-/// The nft program.
+/// The nft program, and what it said last.
 #[derive(Debug)]
 pub(crate) struct Nft {
     pub(crate) program: PathBuf,
+    netfilter: Netlink,
+    memory: Mutex<Option<Memory>>,
+}
+
+/// Elements as they were at a generation of the kernel's ruleset.
+#[derive(Debug)]
+struct Memory {
+    generation: u32,
+    read_at: Instant,
+    sets: BTreeMap<String, BTreeSet<IpNet>>,
+    vips: VipElements,
+}
+
+impl Memory {
+    /// Whether elements need not be read, given the generation now.
+    fn holds(&self, generation: u32) -> bool {
+        let age = self.read_at.elapsed();
+        let is_large = self.vips.len() > LARGE;
+        age < FULL_INTERVAL && (self.generation == generation || (is_large && age < LARGE_INTERVAL))
+    }
 }
 
 impl Nft {
+    pub(crate) fn open(program: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            program,
+            netfilter: nft_generation::open()?,
+            memory: Mutex::new(None),
+        })
+    }
+
     /// Replaces our table in one transaction.
     pub(crate) async fn write(&self, table: &NftTable) -> Result<(), NftError> {
-        self.run(&["-f", "-"], table.text()).await.map(drop)
+        self.forget();
+        self.run(&["-f", "-"], &table.text()).await?;
+        let generation = self.generation().await?;
+        self.remember(Memory {
+            generation,
+            read_at: Instant::now(),
+            sets: table.shape().sets.clone(),
+            vips: table.vips().clone(),
+        });
+        Ok(())
+    }
+
+    /// Changes elements of our table in one transaction.
+    pub(crate) async fn update(&self, update: &VipUpdate) -> Result<(), NftError> {
+        let before = self.take();
+        self.run(&["-f", "-"], &update.text()).await?;
+        let generation = self.generation().await?;
+        if let Some(mut memory) = before {
+            memory.vips.take_in(update);
+            // Our own transaction is one step. More than that is somebody else's doing too, and the old number says so.
+            if generation == memory.generation.wrapping_add(1) {
+                memory.generation = generation;
+            }
+            self.remember(memory);
+        }
+        Ok(())
     }
 
     /// Our table; none if it is not there, or if there cannot be one: then writing it says why.
     pub(crate) async fn read(&self) -> Result<Option<Listing>, NftError> {
-        match self.run(&["-j", "list", "table", "inet", tags::NFT_TABLE], "").await {
-            Ok(output) => nft_json::parse(&output.stdout).map(Some),
+        let generation = self.generation().await?;
+        let remembered = self.take().filter(|memory| memory.holds(generation));
+        let Some(mut listing) = self.list(remembered.is_some()).await? else {
+            return Ok(None);
+        };
+        let memory = match remembered {
+            Some(memory) => {
+                listing.shape.sets.clone_from(&memory.sets);
+                listing.vips.clone_from(&memory.vips);
+                memory
+            }
+            None => Memory {
+                generation,
+                read_at: Instant::now(),
+                sets: listing.shape.sets.clone(),
+                vips: listing.vips.clone(),
+            },
+        };
+        self.remember(memory);
+        Ok(Some(listing))
+    }
+
+    /// Removes our table. True if there was one.
+    pub(crate) async fn remove(&self) -> Result<bool, NftError> {
+        self.forget();
+        if self.list(true).await?.is_none() {
+            return Ok(false);
+        }
+        self.run(&["delete", "table", "inet", tags::NFT_TABLE], "")
+            .await
+            .map(|_| true)
+    }
+
+    /// Without elements, nft 1.0.6 must be asked for the whole family: of one table it fetches all elements, to print none.
+    async fn list(&self, without_elements: bool) -> Result<Option<Listing>, NftError> {
+        let arguments: &[&str] = if without_elements {
+            &["-t", "-j", "list", "ruleset", "inet"]
+        } else {
+            &["-j", "list", "table", "inet", tags::NFT_TABLE]
+        };
+        match self.run(arguments, "").await {
+            Ok(output) => nft_json::parse(&output.stdout),
             Err(NftError::Unsupported(_)) => Ok(None),
             Err(NftError::Refused(why)) if why.contains("No such file or directory") => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Removes our table. True if there was one.
-    pub(crate) async fn remove(&self) -> Result<bool, NftError> {
-        if self.read().await?.is_none() {
-            return Ok(false);
+    /// Zero where the kernel has no nftables: then there is no table whose elements could change.
+    async fn generation(&self) -> Result<u32, NftError> {
+        match nft_generation::read(&self.netfilter).await {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(0),
+            read => read.map_err(NftError::Run),
         }
-        self.run(&["delete", "table", "inet", tags::NFT_TABLE], "")
-            .await
-            .map(|_| true)
+    }
+
+    fn forget(&self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Option<Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn remember(&self, memory: Memory) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
     }
 
     async fn run(&self, arguments: &[&str], input: &str) -> Result<Output, NftError> {
@@ -54,7 +168,7 @@ impl Nft {
             .kill_on_drop(true)
             .spawn();
         let mut child = spawned.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => NftError::Unsupported(Feature::NftProgram),
+            io::ErrorKind::NotFound => NftError::Unsupported(Feature::NftProgram),
             _ => NftError::Run(error),
         })?;
         let mut stdin = child.stdin.take().expect("stdin is piped");
@@ -83,3 +197,9 @@ impl Nft {
 }
 
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Elements are read at least this often.
+const FULL_INTERVAL: Duration = Duration::from_secs(600);
+/// So many elements take long to read.
+const LARGE: usize = 4_096;
+/// And are read at most this often on others' account.
+const LARGE_INTERVAL: Duration = Duration::from_secs(60);

@@ -3,25 +3,38 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use hostnet::{ChainHook, NftShape};
+use hostnet::{ChainHook, NftShape, VipElements, tags};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::NftError;
+use crate::nft_json_vips;
 
 /// A table as read.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) shape: NftShape,
+    /// Elements of the sets and maps that change with the services; none if they were not asked for.
+    pub(crate) vips: VipElements,
     /// Packets by the name of the counting rule.
     pub(crate) counters: BTreeMap<String, u64>,
 }
 
-pub(crate) fn parse(json: &[u8]) -> Result<Listing, NftError> {
+/// Our table in what nft listed; none if it is not there. What belongs to other tables is left out.
+pub(crate) fn parse(json: &[u8]) -> Result<Option<Listing>, NftError> {
     let document: Document = serde_json::from_slice(json).map_err(|error| NftError::Json(error.to_string()))?;
+    let is_ours = |table: &Table| table.name == tags::NFT_TABLE;
+    if !document
+        .nftables
+        .iter()
+        .filter_map(|item| item.table.as_ref())
+        .any(is_ours)
+    {
+        return Ok(None);
+    }
     let mut listing = Listing::default();
-    for item in document.nftables {
+    for item in document.nftables.into_iter().filter(Item::is_ours) {
         match item {
             Item { chain: Some(chain), .. } => {
                 let hook = match (chain.kind, chain.hook, chain.prio, chain.policy) {
@@ -35,6 +48,24 @@ pub(crate) fn parse(json: &[u8]) -> Result<Listing, NftError> {
                 };
                 listing.shape.chains.entry(chain.name).or_default().hook = hook;
             }
+            Item { map: Some(map), .. } => {
+                if let Some(slot) = hostnet::slot_of_map(&map.name) {
+                    nft_json_vips::slot(&map.elem, slot, &mut listing.vips);
+                }
+            }
+            Item { set: Some(set), .. } if set.name.starts_with("known") => {
+                let addresses = set.elem.iter().filter_map(nft_json_vips::address);
+                listing.vips.known.extend(addresses);
+            }
+            Item { set: Some(set), .. } if set.name.starts_with("affine") => {
+                let ports = set.elem.iter().filter_map(nft_json_vips::port);
+                listing.vips.affine.extend(ports);
+            }
+            Item { set: Some(set), .. } if set.name.starts_with("hairpin") => {
+                let pods = set.elem.iter().filter_map(nft_json_vips::pod);
+                listing.vips.hairpin.extend(pods);
+            }
+            Item { set: Some(set), .. } if set.name.starts_with(hostnet::FLOWS) => {}
             Item { set: Some(set), .. } => {
                 let elements = set.elem.iter().flat_map(prefixes).collect();
                 listing.shape.sets.insert(set.name, aggregate(&elements));
@@ -54,7 +85,7 @@ pub(crate) fn parse(json: &[u8]) -> Result<Listing, NftError> {
             _ => {}
         }
     }
-    Ok(listing)
+    Ok(Some(listing))
 }
 
 #[derive(Deserialize)]
@@ -62,16 +93,33 @@ struct Document {
     nftables: Vec<Item>,
 }
 
-/// One of these; tables, maps and whatever else nft lists are of no interest.
+/// One of these; whatever else nft lists is of no interest.
 #[derive(Deserialize)]
 struct Item {
+    table: Option<Table>,
     chain: Option<Chain>,
     set: Option<Set>,
+    map: Option<Set>,
     rule: Option<Rule>,
+}
+
+impl Item {
+    fn is_ours(&self) -> bool {
+        let chain = self.chain.as_ref().map(|chain| &chain.table);
+        let set = self.set.as_ref().or(self.map.as_ref()).map(|set| &set.table);
+        let rule = self.rule.as_ref().map(|rule| &rule.table);
+        chain.or(set).or(rule).is_some_and(|table| table == tags::NFT_TABLE)
+    }
+}
+
+#[derive(Deserialize)]
+struct Table {
+    name: String,
 }
 
 #[derive(Deserialize)]
 struct Chain {
+    table: String,
     name: String,
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -82,6 +130,7 @@ struct Chain {
 
 #[derive(Deserialize)]
 struct Set {
+    table: String,
     name: String,
     #[serde(default)]
     elem: Vec<Value>,
@@ -89,6 +138,7 @@ struct Set {
 
 #[derive(Deserialize)]
 struct Rule {
+    table: String,
     chain: String,
     comment: Option<String>,
     #[serde(default)]
@@ -143,8 +193,10 @@ mod tests {
             {"chain":{"family":"inet","table":"tombolo","name":"by-hand","handle":2}},
             {"rule":{"family":"inet","table":"tombolo","chain":"leaving","handle":9,"comment":"leak-v4#0badcafe",
                 "expr":[{"counter":{"packets":7,"bytes":420}},{"drop":null}]}},
+            {"chain":{"family":"inet","table":"other","name":"leaving","handle":1}},
+            {"rule":{"family":"inet","table":"other","chain":"leaving","handle":2,"comment":"theirs","expr":[]}},
             {"rule":{"family":"inet","table":"tombolo","chain":"leaving","handle":10,"expr":[{"accept":null}]}}]}"#;
-        let listing = parse(json.as_bytes()).unwrap();
+        let listing = parse(json.as_bytes()).unwrap().expect("our table is there");
         let texts: Vec<_> = listing.shape.sets["remote_v4"]
             .iter()
             .map(ToString::to_string)
@@ -155,6 +207,13 @@ mod tests {
         assert_eq!(listing.shape.chains["leaving"].hook.as_ref().unwrap().priority, -150);
         assert_eq!(listing.shape.chains["by-hand"].hook, None);
         assert_eq!(listing.counters, BTreeMap::from([("leak-v4".to_owned(), 7)]));
+    }
+
+    #[test]
+    fn without_our_table_there_is_nothing_to_tell() {
+        let others = r#"{"nftables":[{"table":{"family":"inet","name":"other"}},
+            {"chain":{"family":"inet","table":"other","name":"x"}}]}"#;
+        assert!(parse(others.as_bytes()).unwrap().is_none());
     }
 
     #[test]

@@ -33,7 +33,8 @@ impl HostNet {
         let routes = routes::dump(netlink).await.map_err(reading("routes"))?;
         let rules = rules::dump(netlink).await.map_err(reading("policy rules"))?;
         let listing = self.nft.read().await.map_err(ObserveError::Nft)?;
-        let (nft, counters) = listing.map_or_else(Default::default, |read| (Some(read.shape), read.counters));
+        let (nft, vips, counters) =
+            listing.map_or_else(Default::default, |read| (Some(read.shape), read.vips, read.counters));
 
         Ok(Observed {
             facts: Facts {
@@ -50,6 +51,7 @@ impl HostNet {
                 routes,
                 rules: rules.iter().map(rules::parse).collect(),
                 nft,
+                vips,
                 sysctls: self.sysctls.read_all(&SysctlKey::all_for(underlay)),
             },
             counters,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::vips::Vips;
 use crate::vtep::Vtep;
 
 /// The whole need of one node.
@@ -27,8 +28,24 @@ pub struct Desired {
     pub clusters: BTreeMap<String, RemoteCluster>,
     /// This node may carry cables (active or not).
     pub gateway: bool,
+    /// Clusterset IPs.
+    pub vips: Vips,
+    /// On a gateway: what only passes through is not tracked. None tracks everything.
+    pub untracked: Option<Untracked>,
     /// False leaves out the rules that keep client addresses. For tests that show what those rules are for.
     pub keep_source: bool,
+}
+
+/// Between which addresses a gateway does not track what passes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Untracked {
+    /// Pods of this cluster.
+    pub local: BTreeSet<IpNet>,
+    /// Pods of the others.
+    pub remote: BTreeSet<IpNet>,
+    /// Pods on this node, which stay tracked.
+    pub here: BTreeSet<IpNet>,
 }
 
 /// The node's own network.

@@ -14,7 +14,10 @@
 //!
 //! * **Ours is what carries our tag** ([`tags`]): one route protocol, two tables, one rule priority, one nft table, two link
 //!   names, one range of nexthop ids. `Observed` holds nothing else, so removing what is not desired cannot hurt a neighbour.
-//! * **Failover is one op.** A cluster's prefixes all point to one nexthop object a family; moving the cluster replaces it.
+//! * **Failover is one op.** A cluster's prefixes all point to one nexthop object a family; moving the cluster replaces it, which
+//!   [`moves()`] plans without a look at the kernel.
+//! * **Clusterset IPs** are translated by rules that never change and maps that do ([`Vips`]): an endpoint that comes or goes is a few
+//!   elements of them.
 //! * **No leak.** Guards (nft) and backstops (unreachable routes) go in before the routes and rules that need them. A way out that
 //!   does not exist now (TUN closed, underlay gone) is left out and reported as [`Blocked`]; the backstop answers instead.
 //! * **Law:** applying `plan(d, o)` to `o` gives an `o'` for which `plan(d, o')` has no ops. [`Observed::apply`] is a small model
@@ -24,7 +27,10 @@
 #![forbid(unsafe_code)]
 
 mod desired;
+mod moves;
 mod nft;
+mod nft_transit;
+mod nft_vips;
 mod op;
 mod plan;
 mod simulate;
@@ -32,14 +38,18 @@ mod state;
 mod sysctl;
 pub mod tags;
 mod target;
+mod vips;
 mod vtep;
 
-pub use desired::{Desired, Peer, RemoteCluster, Source, Underlay, Via};
+pub use desired::{Desired, Peer, RemoteCluster, Source, Underlay, Untracked, Via};
+pub use moves::moves;
 pub use nft::{ChainHook, NftChain, NftShape, NftTable};
+pub use nft_transit::FLOWS;
 pub use op::{Blocked, Op, Plan};
 pub use plan::plan;
 pub use simulate::Refused;
 pub use state::{Facts, Family, Nexthop, Observed, Route, RouteKey, Rule, State, TunLink, VxlanLink};
 pub use sysctl::{InvalidSysctlKey, SysctlKey};
 pub use target::vxlan_mtu;
+pub use vips::{Protocol, SLOTS, VipElements, VipPort, VipUpdate, Vips, slot_of_map};
 pub use vtep::{InvalidMac, Mac, Vtep, vtep};

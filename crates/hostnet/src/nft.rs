@@ -12,22 +12,27 @@
 //! * `loops` (forward): what came by VXLAN does not go back to it, nor from one cable to another.
 //! * `leaving` (postrouting, so forwarded and local packets alike, after all DNAT and with the final link): remote prefixes leave
 //!   by our links or not at all; TCP options of both directions shrink to the route MTU.
+//! * `transit` (prerouting, before conntrack): see [`crate::nft_transit`].
+//! * those of [`crate::nft_vips`], on a node that translates clusterset IPs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Desired;
 use crate::tags;
+use crate::vips::{self, VipElements};
 use crate::vtep::hash;
+use crate::{nft_transit, nft_vips};
 
 /// The whole table, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NftTable {
     text: String,
     shape: NftShape,
+    vips: VipElements,
 }
 
 /// What can be read back of a table.
@@ -64,30 +69,47 @@ pub struct ChainHook {
 impl NftTable {
     /// The table that a node needs.
     pub(crate) fn for_node(desired: &Desired) -> Self {
-        let sets = [
-            ("local", &desired.local),
-            (
-                "remote",
-                &desired.clusters.values().flat_map(|c| c.prefixes.clone()).collect(),
-            ),
-        ]
-        .into_iter()
-        .flat_map(|(name, prefixes): (_, &BTreeSet<IpNet>)| {
-            let (v4, v6) = split(prefixes);
-            [(format!("{name}_v4"), v4), (format!("{name}_v6"), v6)]
-        })
-        .collect();
+        let remote: BTreeSet<IpNet> = desired.clusters.values().flat_map(|c| c.prefixes.clone()).collect();
+        let transit = desired.untracked.iter().flat_map(nft_transit::prefixes);
+        let sets = [("local", &desired.local), ("remote", &remote)]
+            .into_iter()
+            .chain((!desired.vips.range.is_empty()).then_some((nft_vips::RANGE, &desired.vips.range)))
+            .chain(transit)
+            .flat_map(|(name, prefixes): (_, &BTreeSet<IpNet>)| {
+                let (v4, v6) = split(prefixes);
+                [(format!("{name}_v4"), v4), (format!("{name}_v6"), v6)]
+            })
+            .collect();
 
         let mut chains = vec![loops(), leaving()];
         if desired.keep_source {
             chains.push(source());
         }
-        Self::render(sets, &chains)
+        let mut changing_sets = String::new();
+        if desired.untracked.is_some() {
+            chains.push(nft_transit::chain());
+            changing_sets += &nft_transit::flows();
+        }
+        let mut vips = VipElements::default();
+        if !desired.vips.range.is_empty() {
+            chains.extend(nft_vips::chains());
+            changing_sets += &nft_vips::sets();
+            vips.clone_from(&desired.vips.elements);
+        }
+        Self {
+            vips,
+            ..Self::render(sets, &chains, &changing_sets)
+        }
     }
 
     /// The text for `nft -f -`: one transaction that replaces the table, whether it exists or not.
-    pub fn text(&self) -> &str {
-        &self.text
+    pub fn text(&self) -> String {
+        format!("{}{}", self.text, vips::text_of(&self.vips))
+    }
+
+    /// What the table's changing sets and maps will hold.
+    pub fn vips(&self) -> &VipElements {
+        &self.vips
     }
 
     /// What reading it back must give.
@@ -96,7 +118,7 @@ impl NftTable {
     }
 
     /// nft 1.0.6 wants a newline before each closing brace.
-    fn render(sets: BTreeMap<String, BTreeSet<IpNet>>, chains: &[Chain]) -> Self {
+    fn render(sets: BTreeMap<String, BTreeSet<IpNet>>, chains: &[Chain], changing_sets: &str) -> Self {
         let name = tags::NFT_TABLE;
         let mut text = format!("table inet {name}\ndelete table inet {name}\ntable inet {name} {{\n");
         for (set, elements) in &sets {
@@ -108,21 +130,16 @@ impl NftTable {
             }
             text += "  }\n";
         }
+        text += changing_sets;
         let mut shape = NftShape {
             sets,
             chains: BTreeMap::new(),
         };
         for chain in chains {
-            let ChainHook {
-                kind,
-                hook,
-                priority,
-                policy,
-            } = &chain.hook;
-            text += &format!(
-                "  chain {} {{\n    type {kind} hook {hook} priority {priority}; policy {policy};\n",
-                chain.name
-            );
+            text += &format!("  chain {} {{\n", chain.name);
+            if let Some(hook) = &chain.hook {
+                writeln!(text, "    {hook}").expect("a String takes any text");
+            }
             let mut comments = Vec::new();
             for (rule, body) in &chain.rules {
                 let comment = format!("{rule}#{:08x}", hash("nft-rule", body) >> 32);
@@ -131,13 +148,17 @@ impl NftTable {
             }
             text += "  }\n";
             let chain_shape = NftChain {
-                hook: Some(chain.hook.clone()),
+                hook: chain.hook.clone(),
                 rules: comments,
             };
-            shape.chains.insert(chain.name.to_owned(), chain_shape);
+            shape.chains.insert(chain.name.clone(), chain_shape);
         }
         text += "}\n";
-        Self { text, shape }
+        Self {
+            text,
+            shape,
+            vips: VipElements::default(),
+        }
     }
 }
 
@@ -155,14 +176,37 @@ pub(crate) fn split(prefixes: &BTreeSet<IpNet>) -> (BTreeSet<IpNet>, BTreeSet<Ip
     (v4, v6)
 }
 
-struct Chain {
-    name: &'static str,
-    hook: ChainHook,
+impl fmt::Display for ChainHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            hook,
+            priority,
+            policy,
+        } = self;
+        write!(f, "type {kind} hook {hook} priority {priority}; policy {policy};")
+    }
+}
+
+/// A chain to be rendered.
+pub(crate) struct Chain {
+    name: String,
+    hook: Option<ChainHook>,
     rules: Vec<(String, String)>,
 }
 
 impl Chain {
-    fn new(name: &'static str, kind: &str, hook: &str, priority: i32) -> Self {
+    /// A chain that is only gone to.
+    pub(crate) fn inner(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            hook: None,
+            rules: Vec::new(),
+        }
+    }
+
+    /// A chain on a hook.
+    pub(crate) fn new(name: &str, kind: &str, hook: &str, priority: i32) -> Self {
         let hook = ChainHook {
             kind: kind.into(),
             hook: hook.into(),
@@ -170,9 +214,8 @@ impl Chain {
             policy: "accept".into(),
         };
         Self {
-            name,
-            hook,
-            rules: Vec::new(),
+            hook: Some(hook),
+            ..Self::inner(name)
         }
     }
 
@@ -181,7 +224,7 @@ impl Chain {
     }
 
     /// One rule a family: `{ip}` and `{v}` in the body stand for `ip`/`ip6` and `v4`/`v6`.
-    fn rule_per_family(&mut self, name: &str, body: &str) {
+    pub(crate) fn rule_per_family(&mut self, name: &str, body: &str) {
         for (ip, v) in [("ip", "v4"), ("ip6", "v6")] {
             self.rule(&format!("{name}-{v}"), &body.replace("{ip}", ip).replace("{v}", v));
         }
@@ -231,8 +274,8 @@ fn leaving() -> Chain {
 
 // The priorities behind nft's names.
 const MANGLE: i32 = -150;
-const FILTER: i32 = 0;
-const SRCNAT: i32 = 100;
+pub(crate) const FILTER: i32 = 0;
+pub(crate) const SRCNAT: i32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -262,7 +305,7 @@ mod tests {
         let table = |body: &str| {
             let mut chain = Chain::new("leaving", "filter", "postrouting", MANGLE);
             chain.rule("leak", body);
-            NftTable::render(BTreeMap::new(), &[chain])
+            NftTable::render(BTreeMap::new(), &[chain], "")
         };
         assert_eq!(table("drop").shape(), table("drop").shape());
         assert_ne!(table("drop").shape(), table("accept").shape());
@@ -272,7 +315,7 @@ mod tests {
         #[test]
         fn closing_braces_have_lines_of_their_own(prefixes in proptest::collection::btree_set(any::<u32>(), 0..8)) {
             let elements = prefixes.into_iter().map(|a| IpNet::from(std::net::IpAddr::V4(a.into()))).collect();
-            let table = NftTable::render(BTreeMap::from([("remote_v4".to_owned(), elements)]), &[source(), loops(), leaving()]);
+            let table = NftTable::render(BTreeMap::from([("remote_v4".to_owned(), elements)]), &[source(), loops(), leaving()], "");
             let blocks = table.text().matches("\n  }\n").count();
             prop_assert_eq!(blocks, 4);
             let closed = table.text().ends_with("\n}\n");

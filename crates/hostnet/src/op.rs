@@ -10,6 +10,7 @@ use crate::nft::NftTable;
 use crate::state::{Nexthop, Route, RouteKey, Rule, VxlanLink};
 use crate::sysctl::SysctlKey;
 use crate::tags;
+use crate::vips::VipUpdate;
 use crate::vtep::Mac;
 
 /// What to do, in order, and what has to wait for somebody else.
@@ -27,6 +28,8 @@ pub struct Plan {
 pub enum Op {
     /// Replaces the whole nft table in one transaction.
     WriteNft(NftTable),
+    /// Changes elements of the nft table, in one transaction.
+    UpdateVips(VipUpdate),
     /// Removes the VXLAN link, to make it anew.
     DeleteVxlan,
     /// Makes the VXLAN link, still down.
@@ -121,6 +124,13 @@ impl fmt::Display for Op {
         let vx = tags::VXLAN_LINK;
         match self {
             Self::WriteNft(_) => write!(f, "write nft table inet {}", tags::NFT_TABLE),
+            Self::UpdateVips(update) => write!(
+                f,
+                "remove {} and add {} elements of clusterset IPs in nft table inet {}",
+                update.remove.len(),
+                update.add.len(),
+                tags::NFT_TABLE
+            ),
             Self::DeleteVxlan => write!(f, "delete link {vx}"),
             Self::CreateVxlan(link) => {
                 write!(
@@ -140,6 +150,7 @@ impl fmt::Display for Op {
             Self::RemoveFdb(mac, node) => write!(f, "remove forwarding of {mac} on link {vx} to node {node}"),
             Self::SetNexthop(id, Nexthop::Vtep(via)) => write!(f, "set nexthop {id} to {via} on link {vx}"),
             Self::SetNexthop(id, Nexthop::Tun) => write!(f, "set nexthop {id} to link {}", tags::TUN_LINK),
+            Self::SetNexthop(id, Nexthop::Link) => write!(f, "set nexthop {id} to link {vx}"),
             Self::SetNexthop(id, Nexthop::Other) => write!(f, "set nexthop {id} to an unknown target"),
             Self::RemoveNexthop(id) => write!(f, "remove nexthop {id}"),
             Self::AddRoute(key, _) => write!(f, "add route {key}"),

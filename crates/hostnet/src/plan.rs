@@ -24,6 +24,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
 
     if have.nft.as_ref() != Some(nft.shape()) {
         ops.push(Op::WriteNft(nft));
+    } else if let Some(update) = have.vips.update_to(&want.vips) {
+        ops.push(Op::UpdateVips(update));
     }
     let raise = link(&want, &mut have, &observed.facts.addresses, &mut ops);
     let changed = want

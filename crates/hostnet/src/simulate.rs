@@ -27,7 +27,16 @@ impl Observed {
         let state = &mut self.state;
         let raised = state.vxlan.as_ref().is_some_and(|link| link.up);
         match op {
-            Op::WriteNft(table) => state.nft = Some(table.shape().clone()),
+            Op::WriteNft(table) => {
+                state.nft = Some(table.shape().clone());
+                state.vips = table.vips().clone();
+            }
+            Op::UpdateVips(update) => {
+                if state.nft.is_none() {
+                    return refused("no such table");
+                }
+                state.vips.take_in(update);
+            }
             Op::DeleteVxlan => {
                 if state.vxlan.is_none() {
                     return refused("no such link");
@@ -88,7 +97,7 @@ impl Observed {
             }
             Op::SetNexthop(id, to) => {
                 let usable = match to {
-                    Nexthop::Vtep(_) => raised,
+                    Nexthop::Vtep(_) | Nexthop::Link => raised,
                     Nexthop::Tun => self.facts.tun.is_some_and(|tun| tun.carrier),
                     Nexthop::Other => false,
                 };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::nft::NftShape;
 use crate::sysctl::SysctlKey;
 use crate::tags;
+use crate::vips::VipElements;
 use crate::vtep::Mac;
 
 /// One observation of a node.
@@ -65,6 +66,8 @@ pub struct State {
     pub rules: Vec<Rule>,
     /// The nft table; none if it is absent.
     pub nft: Option<NftShape>,
+    /// Elements of the nft table's changing sets and maps.
+    pub vips: VipElements,
     /// As a target: values to be set. As observed: the values of all keys that a target may name.
     pub sysctls: BTreeMap<SysctlKey, String>,
 }
@@ -101,6 +104,8 @@ pub enum Nexthop {
     Vtep(Ipv6Addr),
     /// The TUN device.
     Tun,
+    /// The VXLAN link, whoever is behind it: for addresses that are translated before they get there.
+    Link,
     /// Something else under our tag: drift.
     Other,
 }
@@ -176,7 +181,7 @@ impl State {
         }
         self.sysctls.retain(|key, _| key.device() != Some(link));
         self.drop_nexthops(|nexthop| match nexthop {
-            Nexthop::Vtep(_) => link == tags::VXLAN_LINK,
+            Nexthop::Vtep(_) | Nexthop::Link => link == tags::VXLAN_LINK,
             Nexthop::Tun => link == tags::TUN_LINK,
             Nexthop::Other => false,
         });
@@ -283,15 +288,26 @@ impl fmt::Display for Rule {
 }
 
 /// Maps with keys that are not text, as lists of pairs: JSON has no other keys.
-mod as_pairs {
-    use super::{BTreeMap, Deserialize, Route, RouteKey};
-    use serde::{Deserializer, Serialize, Serializer};
+pub(crate) mod as_pairs {
+    use std::collections::BTreeMap;
 
-    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<RouteKey, Route>, to: S) -> Result<S::Ok, S::Error> {
-        map.iter().collect::<Vec<_>>().serialize(to)
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<K, V, S>(map: &BTreeMap<K, V>, to: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize,
+        V: Serialize,
+        S: Serializer,
+    {
+        to.collect_seq(map.iter())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<RouteKey, Route>, D::Error> {
-        Ok(Vec::<(RouteKey, Route)>::deserialize(from)?.into_iter().collect())
+    pub(crate) fn deserialize<'de, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
     }
 }

@@ -35,8 +35,10 @@ pub const NEXTHOP_BASE: u32 = (PROTOCOL as u32) << 24;
 pub const NEXTHOP_SLOTS: u32 = 1 << 20;
 /// The nexthop objects of [`TABLE_TRANSIT`]: this (IPv4) and the next (IPv6).
 pub const NEXTHOP_TRANSIT: u32 = NEXTHOP_BASE + 2 * NEXTHOP_SLOTS;
+/// The nexthop objects of clusterset IPs: this (IPv4) and the next (IPv6).
+pub const NEXTHOP_VIP: u32 = NEXTHOP_TRANSIT + 2;
 
 /// True for nexthop ids in our range.
 pub fn is_our_nexthop(id: u32) -> bool {
-    (NEXTHOP_BASE..=NEXTHOP_TRANSIT + 1).contains(&id)
+    (NEXTHOP_BASE..=NEXTHOP_VIP + 1).contains(&id)
 }

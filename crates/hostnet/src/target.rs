@@ -25,7 +25,7 @@ pub(crate) struct Target {
 /// Never below 1,280: the kernel takes IPv6, and so every vtep, off a smaller link.
 pub fn vxlan_mtu(underlay_mtu: u32, local: IpAddr) -> u32 {
     let outer = if local.is_ipv4() { 50 } else { 70 };
-    underlay_mtu.saturating_sub(outer).max(1280)
+    underlay_mtu.saturating_sub(outer).max(IPV6_MIN_MTU)
 }
 
 /// Computes what should be.
@@ -34,13 +34,16 @@ pub(crate) fn target(desired: &Desired, observed: &Observed) -> Target {
     let mut target = Target {
         state: State {
             nft: Some(nft.shape().clone()),
+            vips: nft.vips().clone(),
             ..State::default()
         },
         nft,
         blocked: BTreeSet::new(),
     };
     target.vxlan(desired, observed);
-    target.routes(desired, observed);
+    let sources = target.sources(desired, observed);
+    target.routes(desired, observed, &sources);
+    target.vip_routes(desired, &sources);
     target.rules();
     target.state.sysctls = sysctl::needed(desired, observed, &families(desired));
     target
@@ -89,9 +92,8 @@ impl Target {
         }
     }
 
-    fn routes(&mut self, desired: &Desired, observed: &Observed) {
-        let sources = self.sources(desired, observed);
-        let slots = nexthop_slots(desired.clusters.keys());
+    fn routes(&mut self, desired: &Desired, observed: &Observed, sources: &BTreeMap<Family, IpAddr>) {
+        let ids: BTreeMap<_, _> = own_nexthop_ids(desired).collect();
         for (id, cluster) in &desired.clusters {
             let nexthop = match cluster.via {
                 Via::Tun => self.through_tun(observed),
@@ -113,16 +115,33 @@ impl Target {
             for prefix in cluster.prefixes.iter().map(IpNet::trunc) {
                 let family = Family::of(prefix.addr());
                 let source = sources.get(&family).copied();
-                let own_id = tags::NEXTHOP_BASE + 2 * slots[id.as_str()] + offset(family);
+                let own_id = ids[id.as_str()].of(family);
                 let transit_id = tags::NEXTHOP_TRANSIT + offset(family);
+                // A measured path may be narrower than IPv6 may be told.
+                let floor = if family == Family::V6 { IPV6_MIN_MTU } else { 0 };
+                let [mtu, cable_mtu] = [mtu.max(floor), cluster.mtu.max(floor)];
                 self.route(tags::TABLE_OWN, prefix, nexthop.map(|to| (own_id, to, mtu)), source);
                 self.route(
                     tags::TABLE_TRANSIT,
                     prefix,
-                    transit.map(|to| (transit_id, to, cluster.mtu)),
+                    transit.map(|to| (transit_id, to, cable_mtu)),
                     source,
                 );
             }
+        }
+    }
+
+    /// A host client looks up its route before its packets are translated, and takes its source from it. What a pod sends is
+    /// translated first, and what is not translated is refused by nft. Should that be gone, nothing of the range leaves this node:
+    /// nobody has the link's other end as a neighbour.
+    fn vip_routes(&mut self, desired: &Desired, sources: &BTreeMap<Family, IpAddr>) {
+        let way = self.state.vxlan.as_ref().map(|link| link.mtu);
+        for prefix in desired.vips.range.iter().map(IpNet::trunc) {
+            let family = Family::of(prefix.addr());
+            let id = tags::NEXTHOP_VIP + offset(family);
+            let source = sources.get(&family).copied();
+            self.route(tags::TABLE_OWN, prefix, way.map(|mtu| (id, Nexthop::Link, mtu)), source);
+            self.route(tags::TABLE_TRANSIT, prefix, None, None);
         }
     }
 
@@ -214,12 +233,31 @@ fn nexthop_slots<'a>(ids: impl Iterator<Item = &'a String>) -> BTreeMap<&'a str,
     .collect()
 }
 
+/// The nexthop objects of one cluster.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NexthopIds(u32);
+
+impl NexthopIds {
+    pub(crate) fn of(self, family: Family) -> u32 {
+        self.0 + offset(family)
+    }
+}
+
+/// The objects that this node's own packets for each cluster go to.
+pub(crate) fn own_nexthop_ids(desired: &Desired) -> impl Iterator<Item = (&str, NexthopIds)> {
+    let slots = nexthop_slots(desired.clusters.keys()).into_iter();
+    slots.map(|(cluster, slot)| (cluster, NexthopIds(tags::NEXTHOP_BASE + 2 * slot)))
+}
+
 fn offset(family: Family) -> u32 {
     match family {
         Family::V4 => 0,
         Family::V6 => 1,
     }
 }
+
+/// RFC 8200 §5.
+const IPV6_MIN_MTU: u32 = 1280;
 
 fn link_local(address: IpAddr) -> IpNet {
     IpNet::new(address, 64).expect("64 is a prefix length of IPv6")

@@ -32,6 +32,11 @@ pub struct ClusterSpec {
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub service_prefixes: Vec<String>,
+    /// Where this cluster's clusterset IPs are, such as 244.174.0.0/16; empty for the default. Nobody else's business, so the
+    /// broker is not told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub clusterset_ip_ranges: Vec<String>,
     /// Cable protocol versions that the member speaks.
     pub protocol: ProtocolSpec,
     /// Active, Leaving or Evicted; the latter two are tombstones.

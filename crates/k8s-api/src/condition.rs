@@ -23,6 +23,8 @@ pub const TUN_UNAVAILABLE: &str = "TunUnavailable";
 pub const NFTABLES_UNAVAILABLE: &str = "NftablesUnavailable";
 /// RouteAgent: the node cannot make a VXLAN link.
 pub const VXLAN_UNAVAILABLE: &str = "VxlanUnavailable";
+/// RouteAgent: clients on this node do not reach clusterset IPs.
+pub const VIP_NOT_TRANSLATED: &str = "VipNotTranslated";
 /// RouteAgent: everything of ours is gone from the node.
 pub const CLEANED_UP: &str = "CleanedUp";
 

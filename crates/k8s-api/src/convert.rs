@@ -159,28 +159,33 @@ impl TryFrom<&ExportedService> for model::ExportedService {
     }
 }
 
+/// A transport protocol; none for one of a newer build.
+pub(crate) fn protocol(text: &str) -> Option<Protocol> {
+    match text {
+        "TCP" => Some(Protocol::Tcp),
+        "UDP" => Some(Protocol::Udp),
+        "SCTP" => Some(Protocol::Sctp),
+        _ => None,
+    }
+}
+
 fn exported_port(port: &ExportedPortSpec) -> Option<ExportedPort> {
     Some(ExportedPort {
         name: port.name.clone(),
-        protocol: match port.protocol.as_str() {
-            "TCP" => Protocol::Tcp,
-            "UDP" => Protocol::Udp,
-            "SCTP" => Protocol::Sctp,
-            _ => return None,
-        },
+        protocol: protocol(&port.protocol)?,
         port: port.port,
         app_protocol: port.app_protocol.clone(),
     })
 }
 
 /// The object that is being read, for its errors.
-struct At {
+pub(crate) struct At {
     kind: &'static str,
     name: String,
 }
 
 impl At {
-    fn new(kind: &'static str, object: &impl ResourceExt) -> Self {
+    pub(crate) fn new(kind: &'static str, object: &impl ResourceExt) -> Self {
         let name = match object.namespace() {
             Some(namespace) => format!("{namespace}/{}", object.name_any()),
             None => object.name_any(),
@@ -206,11 +211,11 @@ impl At {
         })
     }
 
-    fn prefixes(&self, field: &str, texts: &[String]) -> Result<PrefixSet, ConvertError> {
+    pub(crate) fn prefixes(&self, field: &str, texts: &[String]) -> Result<PrefixSet, ConvertError> {
         PrefixSet::parse(texts).map_err(|e| self.fail(field, e.to_string()))
     }
 
-    fn ip(&self, field: &str, text: &str) -> Result<IpAddr, ConvertError> {
+    pub(crate) fn ip(&self, field: &str, text: &str) -> Result<IpAddr, ConvertError> {
         text.parse()
             .map_err(|_| self.fail(field, format!("\"{text}\" is not an IP address")))
     }
@@ -245,6 +250,7 @@ impl At {
                 "error" => ConnectionState::Error,
                 _ => ConnectionState::Connecting,
             },
+            reason: status.reason.clone(),
             message: status.message.clone(),
             remote_address: status
                 .remote_address
@@ -253,6 +259,7 @@ impl At {
             rtt: status.rtt.map(|rtt| Rtt {
                 last_us: rtt.last_micros,
                 p50_us: rtt.p50_micros,
+                p95_us: rtt.p95_micros,
                 p99_us: rtt.p99_micros,
             }),
             loss_percent: status.loss_percent,

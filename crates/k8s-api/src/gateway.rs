@@ -85,6 +85,12 @@ pub struct GatewayStatus {
     /// Connected cables of all, as text such as `2/2`.
     #[serde(default)]
     pub connected: String,
+    /// Times that traffic moved to another cable because the one in use died.
+    #[serde(default)]
+    pub failovers: u64,
+    /// How long the last of them took from the last sign of life, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failover_millis: Option<u64>,
     /// One entry a cable.
     #[serde(default)]
     pub connections: Vec<ConnectionStatus>,
@@ -104,6 +110,9 @@ pub struct ConnectionStatus {
     pub node: String,
     /// `connecting`, `connected`, `degraded` or `error`.
     pub state: String,
+    /// Why, as one word of a closed list; absent when connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Why, for a person.
     #[serde(default)]
     pub message: String,
@@ -138,6 +147,9 @@ pub struct RttStatus {
     pub last_micros: u32,
     /// Median.
     pub p50_micros: u32,
+    /// 95th percentile.
+    #[serde(default)]
+    pub p95_micros: u32,
     /// 99th percentile.
     pub p99_micros: u32,
 }

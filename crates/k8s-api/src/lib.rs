@@ -23,6 +23,7 @@ pub mod crds;
 mod exported_service;
 mod gateway;
 pub mod mcs;
+mod mcs_import;
 mod node;
 mod route_agent;
 
@@ -31,5 +32,6 @@ pub use cluster::{Cluster, ClusterSpec, ClusterStatus, ProtocolSpec};
 pub use convert::{ConvertError, mirror_name};
 pub use exported_service::{EndpointPort, EndpointSpec, ExportedPortSpec, ExportedService, ExportedServiceSpec};
 pub use gateway::{AddressSpec, ConnectionStatus, Gateway, GatewaySpec, GatewayStatus, RttStatus};
+pub use mcs_import::clusterset_range;
 pub use node::node_from;
 pub use route_agent::{RouteAgent, RouteAgentSpec, RouteAgentStatus};

@@ -15,6 +15,9 @@ pub const EXPORT_READY: &str = "Ready";
 /// ServiceExport condition: exporters disagree.
 pub const CONFLICT: &str = "Conflict";
 
+/// ServiceImport condition: the service can be reached.
+pub const IMPORT_READY: &str = "Ready";
+
 /// Asks for the service of the same name and namespace to be exported to the clusterset.
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[kube(

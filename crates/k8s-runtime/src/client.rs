@@ -15,6 +15,17 @@ pub struct ClientOptions {
     pub context: Option<String>,
 }
 
+/// Where an API server is, and what to know it by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServerAddress<'a> {
+    /// `https://HOST:PORT`.
+    pub url: &'a str,
+    /// Its CA certificates (PEM); empty to trust what the system trusts.
+    pub ca: &'a str,
+    /// The name or address in its certificate, where that is not the URL's host; a kubeconfig's `tls-server-name`.
+    pub name: &'a str,
+}
+
 /// Why there is no client. The server itself was not asked yet.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -74,19 +85,21 @@ pub async fn client(options: &ClientOptions) -> Result<Client, ConnectError> {
     from_config(config)
 }
 
-/// A client by URL, CA certificates (PEM; none to trust what the system trusts) and bearer token.
+/// A client of a server with a bearer token.
 ///
 /// # Errors
 /// When one of them is malformed; the message says which.
-pub fn client_for(url: &str, ca_pem: &str, token: &str) -> Result<Client, ConnectError> {
+pub fn client_for(server: ServerAddress<'_>, token: &str) -> Result<Client, ConnectError> {
+    let ServerAddress { url, ca, name } = server;
     let parsed = url.parse().map_err(|source| ConnectError::Url {
         url: url.to_owned(),
         source,
     })?;
     let mut config = Config::new(parsed);
-    if !ca_pem.trim().is_empty() {
-        config.root_cert = Some(certificates(ca_pem).ok_or_else(|| ConnectError::Ca { url: url.to_owned() })?);
+    if !ca.trim().is_empty() {
+        config.root_cert = Some(certificates(ca).ok_or_else(|| ConnectError::Ca { url: url.to_owned() })?);
     }
+    config.tls_server_name = (!name.is_empty()).then(|| name.to_owned());
     config.auth_info.token = Some(token.to_owned().into());
     from_config(config)
 }
@@ -142,15 +155,13 @@ mod tests {
 
     #[tokio::test]
     async fn malformed_parameters_are_named() {
-        let error = client_for("https://exa mple", "", "t").err().unwrap().to_string();
+        let at = |url, ca| client_for(ServerAddress { url, ca, name: "" }, "t");
+        let error = at("https://exa mple", "").err().unwrap().to_string();
         assert!(
             error.contains("exa mple") && error.contains("https://HOST:PORT"),
             "{error}"
         );
-        let error = client_for("https://broker:6443", "no pem", "t")
-            .err()
-            .unwrap()
-            .to_string();
+        let error = at("https://broker:6443", "no pem").err().unwrap().to_string();
         assert!(
             error.contains("https://broker:6443") && error.contains("PEM"),
             "{error}"
@@ -171,7 +182,12 @@ mod tests {
             .local_addr()
             .unwrap()
             .port();
-        let client = client_for(&format!("http://127.0.0.1:{port}"), "", "t").unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let server = ServerAddress {
+            url: &url,
+            ..ServerAddress::default()
+        };
+        let client = client_for(server, "t").unwrap();
         let asked = tokio::time::timeout(Duration::from_secs(10), client.apiserver_version());
         let error = asked.await.expect("an answer within 10 s").unwrap_err();
         assert!(

@@ -32,7 +32,7 @@ mod queue;
 mod snapshot;
 mod watched;
 
-pub use client::{ClientOptions, ConnectError, client, client_for, install_crypto_provider};
+pub use client::{ClientOptions, ConnectError, ServerAddress, client, client_for, install_crypto_provider};
 pub use explain::explain;
 pub use kube::core::DeserializeGuard;
 pub use queue::{ApplyQueue, Change, Failures, Order, QueueFull, QueueOptions};

@@ -137,6 +137,28 @@ fn objects(family: IpFamily, cluster: &Cluster) -> Vec<Value> {
     ]
 }
 
+/// Kind and name of each of these objects, all in `kube-system` but for the cluster-wide ones.
+pub(crate) fn names() -> impl Iterator<Item = Addon> {
+    let addon = |group: &str, kind: &str, name| Addon {
+        kind: GroupVersionKind::gvk(group, "v1", kind),
+        name,
+    };
+    [
+        addon("apps", "Deployment", "coredns"),
+        addon("", "Service", "kube-dns"),
+        addon("", "ConfigMap", "coredns"),
+        addon("", "ConfigMap", "kubeadm-config"),
+        addon("", "ServiceAccount", "coredns"),
+    ]
+    .into_iter()
+}
+
+/// One of the objects.
+pub(crate) struct Addon {
+    pub(crate) kind: GroupVersionKind,
+    pub(crate) name: &'static str,
+}
+
 fn dns_service(family: IpFamily, cluster: &Cluster, metadata: &Value) -> Value {
     let addresses = cluster.dns_addresses();
     let families: Vec<&str> = addresses

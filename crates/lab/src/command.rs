@@ -1,5 +1,6 @@
 //! `tombolo lab …`: the commands for people, and, hidden, the roles that the lab's own processes play.
 
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, bail};
@@ -8,7 +9,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::state::Lab;
 use crate::target::Target;
 use crate::topology::{IpFamily, LabName, Options, Topology};
-use crate::{api_server, apply, cluster_dns, container, controllers, down, enter, kubelet, proxy, up, workload};
+use crate::{
+    api_server, apply, cluster_dns, container, controllers, down, enter, external, kubelet, proxy, up, workload,
+};
 
 /// Kubernetes clusters made of network namespaces, on this machine.
 #[derive(Debug, Subcommand)]
@@ -53,6 +56,8 @@ pub enum LabCommand {
     #[command(hide = true)]
     Apiserver(api_server::Args),
     #[command(hide = true)]
+    Relay(external::relay::Args),
+    #[command(hide = true)]
     Controllers(controllers::Args),
     #[command(hide = true)]
     Kubelet(kubelet::Args),
@@ -66,6 +71,8 @@ pub enum LabCommand {
     Pause(workload::pause::Args),
     #[command(hide = true)]
     Fetch(workload::fetch::Args),
+    #[command(hide = true)]
+    Stream(workload::stream::Args),
     #[command(hide = true)]
     Container(container::Args),
     #[command(hide = true)]
@@ -106,6 +113,10 @@ pub struct Up {
     /// Give all clusters the same pod and service prefixes, to see that refused
     #[arg(long)]
     overlap: bool,
+    /// Use the API servers of the kubeconfigs in this folder: cluster1.kubeconfig is the first cluster's, and so on; one more
+    /// is the broker's, which else shares the first
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["network_only", "overlap"])]
+    kubeconfig_dir: Option<PathBuf>,
     /// Make the network only: no Kubernetes
     #[arg(long)]
     network_only: bool,
@@ -234,11 +245,12 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
     match &role {
         LabCommand::Container(args) => match container::run(args)? {},
         LabCommand::Enter(args) => match enter::run(args)? {},
-        LabCommand::Fetch(_) => {}
+        LabCommand::Fetch(_) | LabCommand::Stream(_) => {}
         _ => daemon::init_logging(),
     }
     match role {
         LabCommand::Apiserver(args) => api_server::run(args).await,
+        LabCommand::Relay(args) => external::relay::run(args).await,
         LabCommand::Controllers(args) => controllers::run(args).await,
         LabCommand::Kubelet(args) => kubelet::run(args).await,
         LabCommand::Proxy(args) => proxy::run(args).await,
@@ -246,6 +258,7 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
         LabCommand::Echo(args) => workload::echo::run(args).await,
         LabCommand::Pause(args) => workload::pause::run(args).await,
         LabCommand::Fetch(args) => workload::fetch::run(args).await,
+        LabCommand::Stream(args) => workload::stream::run(args).await,
         _ => bail!("this command is no role"),
     }
 }
@@ -253,15 +266,21 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
 impl Up {
     async fn run(self) -> anyhow::Result<()> {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000_000));
+        let clusters = cluster_names(&self.clusters)?;
+        let servers = match &self.kubeconfig_dir {
+            Some(folder) => external::servers(folder, clusters.len(), self.ip_family).await?,
+            None => Vec::new(),
+        };
         let topology = Topology::generate(&Options {
             lab: self.name.name,
             seed,
-            clusters: cluster_names(&self.clusters)?,
+            clusters,
             gateways: self.gateways,
             workers: self.workers,
             ip_family: self.ip_family,
             underlay_mtu: self.underlay_mtu,
             is_overlapping: self.overlap,
+            servers,
         })?;
         let lab = up::up(topology, !self.network_only, |step| eprintln!("{step}")).await?;
         if self.json {
@@ -345,7 +364,8 @@ Examples:
   tombolo lab up
   tombolo lab up --clusters 3 --ip-family dual
   tombolo lab up --name second --clusters paris,oslo --underlay-mtu 1400
-  tombolo lab up --seed 174                     the same lab again";
+  tombolo lab up --seed 174                     the same lab again
+  tombolo lab up --kubeconfig-dir ~/servers     on API servers that are there, instead of the embedded one";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:

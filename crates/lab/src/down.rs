@@ -13,9 +13,10 @@ use anyhow::{Context, bail};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 
+use crate::external::tidy;
 use crate::namespace::{Identity, Namespace};
 use crate::process::{self, ProcessId};
-use crate::state::{Directory, Lock};
+use crate::state::{Directory, Lab, Lock};
 use crate::topology::LabName;
 
 /// Removes a lab. False when there was nothing to remove.
@@ -43,6 +44,12 @@ pub(crate) async fn demolish(name: &LabName) -> anyhow::Result<()> {
     let directory = Directory::of(name);
     let mut failures = Vec::new();
     let namespaces = Namespace::all_of(name).context("cannot look for network namespaces")?;
+    // Needs the servers, not the lab; done first, while controllers can still let go of what is deleted.
+    if let Ok(lab) = Lab::open(name)
+        && let Err(error) = tidy::end(lab.topology()).await
+    {
+        failures.push(format!("{error:#}"));
+    }
     // A damaged record costs nothing here: its process has a namespace to be found by.
     let records = directory.processes().unwrap_or_default();
     let recorded: Vec<ProcessId> = records.into_iter().map(|(_, record)| record.id).collect();

@@ -16,7 +16,7 @@ use crate::namespace::Namespace;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// The network namespace's name.
-    #[arg(long, required_unless_present = "process", conflicts_with = "process")]
+    #[arg(long, required_unless_present_any = ["process", "detach"], conflicts_with = "process")]
     pub namespace: Option<String>,
     /// The process whose network and mounts to share instead.
     #[arg(long)]

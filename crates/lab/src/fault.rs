@@ -102,6 +102,7 @@ impl Lab {
         };
         Ok(Launch {
             namespace: self.namespace(&host).name().to_owned(),
+            is_outside: false,
             argv,
             environment,
             log: self.directory().log(name),

@@ -36,6 +36,7 @@ pub mod controllers;
 pub mod down;
 mod dual_stack;
 pub mod enter;
+pub mod external;
 mod fault;
 pub mod image;
 pub mod kubelet;

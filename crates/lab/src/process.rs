@@ -32,6 +32,9 @@ pub struct ProcessId {
 pub struct Launch {
     /// The namespace's name.
     pub namespace: String,
+    /// It stays in the machine's own network, and serves the namespace from there.
+    #[serde(default)]
+    pub is_outside: bool,
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Variables beside those of the lab itself.
@@ -100,7 +103,9 @@ impl Launch {
         let own = program()?;
         let mut command = tokio::process::Command::new(&own);
         command
-            .args(["lab", "enter", "--detach", "--namespace", &self.namespace, "--"])
+            .args(["lab", "enter", "--detach"])
+            .args((!self.is_outside).then(|| format!("--namespace={}", self.namespace)))
+            .arg("--")
             .args(&self.argv)
             .envs(&self.environment)
             .stdin(Stdio::null())

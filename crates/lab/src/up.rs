@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use kube::Client;
 
 use crate::addons;
 use crate::down;
+use crate::external::{self, relay::PORT};
 use crate::mirror;
 use crate::namespace::{self, Namespace};
 use crate::process::{Launch, program};
@@ -40,6 +42,7 @@ pub async fn up(topology: Topology, with_kubernetes: bool, tell: impl Fn(&str)) 
         lab.topology().seed
     ));
     if with_kubernetes {
+        external::tidy::begin(lab.topology()).await?;
         try_join_all(
             lab.topology()
                 .clusters
@@ -47,6 +50,11 @@ pub async fn up(topology: Topology, with_kubernetes: bool, tell: impl Fn(&str)) 
                 .map(|cluster| start_cluster(&lab, cluster)),
         )
         .await?;
+        if lab.topology().broker_server.is_some() {
+            let relay = role_argv("relay", &["--name", lab.name().as_str()])?;
+            start_outside(&lab, "broker", &lab.topology().broker, relay).await?;
+            await_file(&lab.directory().kubeconfig("broker"), "the broker's API server").await?;
+        }
         tell(&format!("{} clusters are ready", lab.topology().clusters.len()));
     }
     Ok(lab)
@@ -107,13 +115,13 @@ async fn start_cluster(lab: &Lab, cluster: &Cluster) -> anyhow::Result<()> {
     let kubeconfig = lab.directory().kubeconfig(name);
     let role = |role: &str, arguments: &[&str]| role_argv(role, arguments);
     let lab_arguments = ["--name", lab.name().as_str(), "--cluster", name];
-    start(
-        lab,
-        &format!("{name}/api"),
-        &cluster.api,
-        role("apiserver", &lab_arguments)?,
-    )
-    .await?;
+    let api = format!("{name}/api");
+    let is_external = cluster.server.is_some();
+    if is_external {
+        start_outside(lab, &api, &cluster.api, role("relay", &lab_arguments)?).await?;
+    } else {
+        start(lab, &api, &cluster.api, role("apiserver", &lab_arguments)?).await?;
+    }
     await_file(&kubeconfig, &format!("the API server of '{name}'")).await?;
 
     let kubeconfig = kubeconfig
@@ -123,14 +131,29 @@ async fn start_cluster(lab: &Lab, cluster: &Cluster) -> anyhow::Result<()> {
         lab,
         &format!("{name}/controllers"),
         &cluster.api,
-        role("controllers", &["--kubeconfig", kubeconfig])?,
+        role(
+            "controllers",
+            &[
+                &["--kubeconfig", kubeconfig][..],
+                is_external.then_some("--external").as_slice(),
+            ]
+            .concat(),
+        )?,
     )
     .await?;
     let prefixes: Vec<String> = cluster.pod_prefixes.iter().map(ToString::to_string).collect();
-    let proxy = role(
+    let mut proxy = role(
         "proxy",
         &["--kubeconfig", kubeconfig, "--pod-prefix", &prefixes.join(",")],
     )?;
+    if is_external {
+        let addresses = cluster
+            .api
+            .addresses
+            .iter()
+            .map(|address| SocketAddr::new(address.addr(), PORT));
+        proxy.extend(addresses.map(|address| format!("--api-endpoint={address}")));
+    }
     for node in &cluster.nodes {
         let host = &node.host;
         let node_arguments = [&lab_arguments[..], &["--node", &host.name, "--kubeconfig", kubeconfig]].concat();
@@ -161,8 +184,17 @@ fn role_argv(role: &str, arguments: &[&str]) -> anyhow::Result<Vec<String>> {
 }
 
 async fn start(lab: &Lab, name: &str, host: &Host, argv: Vec<String>) -> anyhow::Result<()> {
+    launch(lab, name, host, argv, false).await
+}
+
+async fn start_outside(lab: &Lab, name: &str, host: &Host, argv: Vec<String>) -> anyhow::Result<()> {
+    launch(lab, name, host, argv, true).await
+}
+
+async fn launch(lab: &Lab, name: &str, host: &Host, argv: Vec<String>, is_outside: bool) -> anyhow::Result<()> {
     let launch = Launch {
         namespace: lab.namespace(&host.name).name().to_owned(),
+        is_outside,
         argv,
         environment: BTreeMap::new(),
         log: lab.directory().log(name),

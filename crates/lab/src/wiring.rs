@@ -238,6 +238,7 @@ mod tests {
             ip_family,
             underlay_mtu: 1400,
             is_overlapping: false,
+            servers: Vec::new(),
         })
         .unwrap()
     }

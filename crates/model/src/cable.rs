@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
@@ -16,10 +16,16 @@ pub struct CablePlan {
     pub accept: Vec<(IpNet, ClusterId)>,
     /// Which gateway packets for a cluster go to. A dead one is passed over for any live one of that cluster.
     pub chosen: BTreeMap<ClusterId, GatewayId>,
+    /// Gateways behind which packets get lost: they are used only if there is no other, and are told so.
+    pub avoid: BTreeSet<GatewayId>,
+    /// Nodes of this cluster, by addresses in the pod network, that answer the deep probes of others.
+    pub addresses: Vec<IpAddr>,
     /// MTU of packets inside the cables, bytes.
     pub mtu: u16,
     /// What we say of ourselves in probes.
     pub role: ProbeRole,
+    /// Whether traffic of other nodes comes this way, so that the chosen cables are probed at the fast pace.
+    pub carries: bool,
     /// Sources of our own ICMP errors (packet too big), at most one a family. Empty: the error comes from the packet's own
     /// destination. Never an address of this node, because the kernel drops what comes in from a link with a local source.
     pub icmp_sources: Vec<IpAddr>,
@@ -36,6 +42,8 @@ pub struct PeerPlan {
     pub candidates: Vec<SocketAddr>,
     /// The reserved address of its probes; none for a stock WireGuard peer.
     pub probe_address: Option<Ipv6Addr>,
+    /// MTU inside the cable as far as the links at both ends are concerned, bytes. What lies between is measured.
+    pub mtu: u16,
     /// Parallel lanes of the cable: what both ends have, and one towards a stock peer.
     pub lanes: u8,
 }
@@ -45,6 +53,8 @@ pub struct PeerPlan {
 pub struct ProbeRole {
     /// Whether it holds the active role of its cluster.
     pub active: bool,
-    /// Epoch of that role.
+    /// It is about to end: traffic should use another.
+    pub draining: bool,
+    /// Epoch of the role.
     pub epoch: u64,
 }

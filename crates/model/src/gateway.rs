@@ -93,7 +93,10 @@ pub struct Connection {
     pub remote: GatewayId,
     /// State.
     pub state: ConnectionState,
-    /// Why it is in this state, for a person; empty when connected.
+    /// Why it is in this state, as one word of a closed list; none when connected.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The same for a person; empty when connected.
     pub message: String,
     /// Address of the other end in use.
     pub remote_address: Option<SocketAddr>,
@@ -140,6 +143,9 @@ pub struct Rtt {
     pub last_us: u32,
     /// Median of the last window.
     pub p50_us: u32,
+    /// 95th percentile of the last window.
+    #[serde(default)]
+    pub p95_us: u32,
     /// 99th percentile of the last window.
     pub p99_us: u32,
 }

@@ -7,6 +7,7 @@
 //! * [`prefix`](PrefixSet): which addresses belong to a cluster.
 //! * [`key`](PublicKey): the WireGuard identity of a gateway, and the reserved address its probes use.
 //! * [`cluster`](Cluster), [`gateway`](Gateway), [`service`](ExportedService): what the members of a clusterset tell each other.
+//! * [`import`](ImportedService): what the exports of all members are in the own cluster.
 //! * [`snapshot`](Snapshot): all of it at one moment, which is what every decision is a function of.
 //! * [`cable`](CablePlan): what the data plane is told to do.
 //! * [`names`]: every fixed name, port and number, in one place.
@@ -17,6 +18,7 @@ mod cable;
 mod cluster;
 mod gateway;
 mod ids;
+mod import;
 mod key;
 pub mod names;
 mod prefix;
@@ -27,6 +29,7 @@ pub use cable::{CablePlan, PeerPlan, ProbeRole};
 pub use cluster::{Cluster, ClusterState, ProtocolRange};
 pub use gateway::{AddressKind, Connection, ConnectionState, Gateway, GatewayAddress, ProbeMode, Rtt};
 pub use ids::{ClusterId, GatewayId, InvalidId, NodeName, ServiceKey};
+pub use import::{ImportedService, Preference};
 pub use key::{InvalidKey, PublicKey, probe_address};
 pub use prefix::{Family, InvalidPrefix, PrefixSet};
 pub use service::{ExportedPort, ExportedService, ImportKind, Protocol, ReadyEndpoint, SessionAffinity};

@@ -25,6 +25,9 @@ pub const CLUSTER_LABEL: &str = "tombolo.dev/cluster";
 /// The field manager of server-side applies, and the value of `app.kubernetes.io/managed-by`.
 pub const FIELD_MANAGER: &str = "tombolo";
 
+/// On a `ServiceImport`, by way of `exportedAnnotations`: whose endpoints come first, `local`, `nearest` or `spread`.
+pub const PREFER_ANNOTATION: &str = "tombolo.dev/prefer";
+
 /// MCS API: the service that an imported EndpointSlice belongs to.
 pub const MCS_SERVICE_NAME_LABEL: &str = "multicluster.kubernetes.io/service-name";
 /// MCS API: the cluster that an imported EndpointSlice came from.
@@ -41,6 +44,8 @@ pub const SYNC_LEASE: &str = "tombolo-sync";
 pub const CABLE_PORT: u16 = 4510;
 /// UDP port of probes inside a cable.
 pub const PROBE_PORT: u16 = 4511;
+/// UDP port of deep probes: on every node, at its address in the pod network.
+pub const DEEP_PROBE_PORT: u16 = 4512;
 /// UDP port of the VXLAN between the nodes of one cluster.
 pub const VXLAN_PORT: u16 = 4801;
 /// VXLAN network identifier.
@@ -63,6 +68,9 @@ pub const LINK_ANCHOR: std::net::Ipv4Addr = std::net::Ipv4Addr::new(169, 254, 17
 
 /// The clusterset zone (KEP-1645).
 pub const CLUSTERSET_ZONE: &str = "clusterset.local";
+/// Where clusterset IPs are unless join was told otherwise. The same in every cluster, as they never leave the client's node:
+/// a corner of the reserved class E and of the unique local addresses, which pods, services and nodes hardly ever have.
+pub const CLUSTERSET_RANGES: [&str; 2] = ["244.174.0.0/16", "fd74:6f6d:626f:6c6f::/112"];
 /// Service of the DNS server in [`SYSTEM_NAMESPACE`].
 pub const DNS_SERVICE: &str = "tombolo-lighthouse-dns";
 

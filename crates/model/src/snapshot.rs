@@ -3,7 +3,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cluster, ClusterId, ExportedService, Gateway, GatewayId, NodeName, PrefixSet, ServiceKey};
+use crate::{
+    Cluster, ClusterId, ExportedService, Gateway, GatewayId, ImportedService, NodeName, PrefixSet, ServiceKey,
+};
 
 /// Everything a node knows of the clusterset at one moment: its own cluster's nodes, and what the mirrors say of all members.
 ///
@@ -23,6 +25,12 @@ pub struct Snapshot {
     /// All exports, the own cluster's included.
     #[serde(with = "as_list")]
     pub exports: BTreeMap<(ServiceKey, ClusterId), ExportedService>,
+    /// All imports of the own cluster.
+    #[serde(default, with = "as_list")]
+    pub imports: BTreeMap<ServiceKey, ImportedService>,
+    /// Where the own cluster's clusterset IPs are.
+    #[serde(default)]
+    pub clusterset_range: PrefixSet,
 }
 
 impl Snapshot {
@@ -34,6 +42,8 @@ impl Snapshot {
             clusters: BTreeMap::new(),
             gateways: BTreeMap::new(),
             exports: BTreeMap::new(),
+            imports: BTreeMap::new(),
+            clusterset_range: PrefixSet::default(),
         }
     }
 
@@ -90,6 +100,13 @@ mod as_list {
         type Key = (super::ServiceKey, super::ClusterId);
         fn key(&self) -> Self::Key {
             (self.key.clone(), self.cluster.clone())
+        }
+    }
+
+    impl Keyed for super::ImportedService {
+        type Key = super::ServiceKey;
+        fn key(&self) -> Self::Key {
+            self.key.clone()
         }
     }
 

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! [`segment`](segment()) splits in place and [`Coalescer`] merges in place: in bulk traffic neither moves a byte of payload, and neither
-//! allocates. What one merges, the other splits into the very same packets. Flows are spread over lanes by [`flow_hash`], and
+//! allocates. What one merges, the other splits into the very same packets. Flows are spread over lanes by [`flow_hash()`], and
 //! [`ecn`] carries congestion marks through.
 //!
 //! Everything here works on bytes that a stranger may have sent. No input makes it panic, allocate without bound or read

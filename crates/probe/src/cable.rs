@@ -1,11 +1,19 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use model::{ConnectionState, ProbeMode, ProbeRole};
 
-use crate::message::{Message, MessageKind};
-use crate::reason::Reason;
-use crate::window::{RttSummary, Window};
+use crate::chance::Chance;
+use crate::heartbeat::{Heartbeat, Lost, Request};
+use crate::message::{Message, MessageKind, Says};
+use crate::pace::Pace;
+use crate::path_mtu::PathMtu;
+
+mod liveness;
+mod settings;
+
+pub use liveness::Liveness;
+pub use settings::CableSettings;
 
 /// One cable from this end: when to shake hands, when to probe, and what is known of the other end.
 #[derive(Debug)]
@@ -23,53 +31,28 @@ pub struct Cable {
     tries: u32,
     send_error: Option<String>,
     next_handshake: Instant,
-    next_probe: Instant,
-    next_sequence: u32,
-    last_reply: Option<Instant>,
-    window: Window,
-    remote_role: Option<ProbeRole>,
+    heartbeat: Heartbeat,
+    lost: Option<Lost>,
+    path_mtu: PathMtu,
+    /// The newest request of the other end: what an older one says is of the past.
+    newest_request: Option<u32>,
+    remote: Option<Remote>,
+    /// Packets get lost behind the other end; it is told so.
+    finds_broken: bool,
 }
 
-/// What a cable is told to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CableSettings {
-    /// Where the other end may be.
-    pub candidates: Vec<SocketAddr>,
-    /// Whether it answers probes.
-    pub mode: ProbeMode,
-    /// Whether this end starts handshakes without waiting for the other.
-    pub is_initiator: bool,
-}
-
-/// A probe to be sent as a [`MessageKind::Request`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
-    /// Its number.
-    pub sequence: u32,
-    /// Our time, to be repeated by the answer.
-    pub stamp: u64,
-}
-
-/// What is known of the other end.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Liveness {
-    /// State.
-    pub state: ConnectionState,
-    /// Why it is in this state; empty when connected.
-    pub message: String,
-    /// Address in use, once something authentic came from it.
-    pub remote_address: Option<SocketAddr>,
-    /// Times of the last probes.
-    pub rtt: Option<RttSummary>,
-    /// Lost probes in percent.
-    pub loss_percent: Option<f64>,
-    /// What the other end last said of itself.
-    pub role: Option<ProbeRole>,
+/// What the other end last said.
+#[derive(Debug)]
+struct Remote {
+    role: ProbeRole,
+    addresses: Vec<IpAddr>,
+    finds_broken: bool,
 }
 
 impl Cable {
-    /// A cable that was wanted from `now` on. `seed` spreads its retries.
-    pub fn new(settings: CableSettings, seed: u64, now: Instant) -> Self {
+    /// A cable that was wanted from `now` on, between links that take packets of `ceiling` bytes inside it. `seed` spreads its
+    /// retries.
+    pub fn new(settings: CableSettings, ceiling: u16, seed: u64, now: Instant) -> Self {
         Self {
             next_handshake: now + settings.patience(),
             settings,
@@ -81,11 +64,12 @@ impl Cable {
             endpoint: None,
             tries: 0,
             send_error: None,
-            next_probe: now,
-            next_sequence: 0,
-            last_reply: None,
-            window: Window::default(),
-            remote_role: None,
+            heartbeat: Heartbeat::new(Pace::STANDBY, now),
+            lost: None,
+            path_mtu: PathMtu::new(ceiling, Pace::STANDBY, now),
+            newest_request: None,
+            remote: None,
+            finds_broken: false,
         }
     }
 
@@ -94,9 +78,12 @@ impl Cable {
         if settings == self.settings {
             return;
         }
-        if settings.mode != self.settings.mode {
-            // What proved it alive so far proves nothing under the new rule; it has as long as any silence may last.
-            self.last_reply = Some(now);
+        if settings.mode != self.settings.mode && self.state == ConnectionState::Connected {
+            // What proved it alive so far proves nothing under the new rule.
+            match settings.mode {
+                ProbeMode::Tombolo => self.close(now),
+                ProbeMode::None => {}
+            }
         }
         let tries_new_addresses = settings
             .candidates
@@ -108,31 +95,46 @@ impl Cable {
         }
     }
 
+    /// How often to probe. A faster pace holds at once.
+    pub fn handle_pace(&mut self, pace: Pace, now: Instant) {
+        self.heartbeat.handle_pace(pace, now);
+        self.path_mtu.handle_pace(pace, now);
+    }
+
+    /// What the links at both ends take inside the cable, bytes.
+    pub fn handle_ceiling(&mut self, ceiling: u16, now: Instant) {
+        self.path_mtu.handle_ceiling(ceiling, now);
+    }
+
     /// The other end confirmed a new session: it answered a handshake of ours, or used the one that we answered.
     pub fn handle_session(&mut self, from: SocketAddr, now: Instant) {
         self.session = Some(now);
-        self.endpoint = Some(from);
+        self.newest_request = None;
         self.tries = 0;
         self.send_error = None;
-        self.next_probe = now;
+        self.handle_authenticated(from, now);
+        self.heartbeat.hurry(now);
         match self.settings.mode {
             ProbeMode::None => self.connect(now),
             // Rekeying is the business of the protocol's own timers; this is for when they fail.
             ProbeMode::Tombolo if self.state == ConnectionState::Connected => self.next_handshake = now + STALE_AFTER,
-            ProbeMode::Tombolo => self.next_handshake = now + DEAD_AFTER,
+            ProbeMode::Tombolo => self.next_handshake = now + HEAD_START,
         }
     }
 
     /// An authentic datagram came from this address.
-    pub fn handle_authenticated(&mut self, from: SocketAddr) {
-        self.endpoint = Some(from);
+    pub fn handle_authenticated(&mut self, from: SocketAddr, now: Instant) {
+        self.heartbeat.handle_heard(now);
+        if self.endpoint.replace(from) != Some(from) && self.heartbeat.is_up() {
+            self.path_mtu.handle_new_path(now);
+        }
     }
 
     /// The session is gone (it is too old, or was given up).
     pub fn handle_session_lost(&mut self, now: Instant) {
         self.session = None;
         if self.state == ConnectionState::Connected {
-            self.disconnect(now);
+            self.disconnect(None, now);
         }
     }
 
@@ -146,13 +148,52 @@ impl Cable {
         self.send_error = Some(error);
     }
 
+    /// The kernel found a datagram of this cable too large for the link that it leaves by.
+    pub fn handle_too_big(&mut self, now: Instant) {
+        self.path_mtu.handle_too_big(now);
+    }
+
     /// An authentic probe message of the other end. `true` if it is an answer that counts, or a request, which is to be answered.
-    pub fn handle_message(&mut self, message: &Message<'_>, now: Instant) -> bool {
-        self.remote_role = Some(message.role);
+    pub fn handle_message(&mut self, message: &Message, now: Instant) -> bool {
         match message.kind {
-            MessageKind::Request => true,
-            MessageKind::Reply => self.handle_reply(message, now),
+            MessageKind::Request => {
+                let is_news = self
+                    .newest_request
+                    .is_none_or(|newest| message.sequence.wrapping_sub(newest).cast_signed() > 0);
+                // Probes of size are counted apart.
+                if is_news && message.size == 0 {
+                    self.newest_request = Some(message.sequence);
+                    self.listen(message);
+                    if message.is_deaf && self.settings.mode == ProbeMode::Tombolo {
+                        let lost = self.heartbeat.handle_deaf_peer(now);
+                        self.handle_lost(lost, now);
+                    }
+                }
+                true
+            }
+            MessageKind::Reply if message.size > 0 => {
+                self.path_mtu.handle_reply(message.sequence, message.size, now);
+                true
+            }
+            MessageKind::Reply => {
+                let Some(came_up) = self.heartbeat.handle_reply(message.sequence, message.stamp, now) else {
+                    return false;
+                };
+                self.listen(message);
+                if came_up {
+                    self.path_mtu.handle_new_path(now);
+                }
+                if self.state != ConnectionState::Connected {
+                    self.connect(now);
+                }
+                true
+            }
         }
+    }
+
+    /// Whether packets get lost behind the other end, as deep probes find.
+    pub fn handle_deep(&mut self, finds_broken: bool) {
+        self.finds_broken = finds_broken;
     }
 
     /// Lets time have its effects: sessions expire, silent cables go down.
@@ -160,8 +201,10 @@ impl Cable {
         if self.session.is_some_and(|since| now >= since + SESSION_LIFE) {
             self.handle_session_lost(now);
         }
-        if self.dead_at().is_some_and(|at| now >= at) {
-            self.disconnect(now);
+        if self.probes_session() {
+            let lost = self.heartbeat.handle_timeout(now);
+            self.handle_lost(lost, now);
+            self.path_mtu.handle_timeout(self.heartbeat.patience(), now);
         }
         if self.state == ConnectionState::Connecting && now >= self.opened + CONNECTING_FOR {
             self.state = ConnectionState::Error;
@@ -178,34 +221,58 @@ impl Cable {
         true
     }
 
-    /// The probe to be sent now, if one is due.
+    /// The probe to be sent now, if one is due. To be called until there is none.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Request> {
-        if !self.probes_session() || now < self.next_probe {
+        if !self.probes_session() {
             return None;
         }
-        let connected = self.state == ConnectionState::Connected;
-        self.next_probe = now + if connected { PROBE_EVERY } else { FIRST_PROBES_EVERY };
-        let sequence = self.next_sequence;
-        self.next_sequence = sequence.wrapping_add(1);
-        self.window.record_request(sequence, now);
+        if let Some(request) = self.heartbeat.poll_probe(now) {
+            return Some(request);
+        }
+        let (sequence, size) = self.path_mtu.poll_probe(self.heartbeat.patience(), now)?;
         Some(Request {
             sequence,
-            stamp: self.stamp(now),
+            stamp: self.heartbeat.stamp(now),
+            size,
         })
     }
 
     /// When to call again at the latest, and for what.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let probes = self.probes_session();
+        let size = self.path_mtu.poll_timeout(self.heartbeat.patience());
         [
             self.has_target().then_some((self.next_handshake, "handshake")),
-            self.probes_session().then_some((self.next_probe, "probe")),
+            probes.then(|| self.heartbeat.poll_timeout()),
+            size.filter(|_| probes).map(|at| (at, "path MTU")),
             self.session.map(|since| (since + SESSION_LIFE, "session expiry")),
-            self.dead_at().map(|at| (at, "liveness")),
             (self.state == ConnectionState::Connecting).then_some((self.opened + CONNECTING_FOR, "first connection")),
         ]
         .into_iter()
         .flatten()
         .min_by_key(|(at, _)| *at)
+    }
+
+    /// What is sent for a request.
+    pub fn ask(&self, request: Request, says: Says) -> Message {
+        Message {
+            kind: MessageKind::Request,
+            sequence: request.sequence,
+            stamp: request.stamp,
+            size: request.size,
+            is_deaf: self.heartbeat.is_deaf(),
+            finds_broken: self.finds_broken,
+            says,
+        }
+    }
+
+    /// What is sent for a request of the other end.
+    pub fn answer(&self, request: &Message, says: Says) -> Message {
+        Message {
+            is_deaf: self.heartbeat.is_deaf(),
+            finds_broken: self.finds_broken,
+            ..request.reply(says)
+        }
     }
 
     /// Where handshakes go: where the other end was last heard from, and every candidate.
@@ -221,77 +288,81 @@ impl Cable {
         self.endpoint
     }
 
+    /// When anything authentic of the other end arrived last.
+    pub fn heard(&self) -> Option<Instant> {
+        self.heartbeat.heard()
+    }
+
     /// Its state.
     pub fn state(&self) -> ConnectionState {
         self.state
     }
 
+    /// Since when it is connected.
+    pub fn up_since(&self) -> Option<Instant> {
+        match self.settings.mode {
+            ProbeMode::Tombolo => self.heartbeat.up_since(),
+            ProbeMode::None => self.session.filter(|_| self.state == ConnectionState::Connected),
+        }
+    }
+
     /// What the other end last said of itself.
     pub fn remote_role(&self) -> Option<ProbeRole> {
-        self.remote_role
+        self.remote.as_ref().map(|remote| remote.role)
     }
 
-    /// All that is known, for a person or a status object.
-    pub fn liveness(&self, now: Instant) -> Liveness {
-        Liveness {
-            state: self.state,
-            message: self.message(now),
-            remote_address: self.endpoint,
-            rtt: self.window.rtt(),
-            loss_percent: self.window.loss_percent(now),
-            role: self.remote_role,
-        }
+    /// Nodes behind the other end that answer deep probes.
+    pub fn remote_addresses(&self) -> &[IpAddr] {
+        self.remote.as_ref().map_or(&[], |remote| &remote.addresses)
     }
 
-    fn handle_reply(&mut self, reply: &Message<'_>, now: Instant) -> bool {
-        let Some(rtt) = self.window.record_reply(reply.sequence, now) else {
-            return false;
-        };
-        // A reply that was longer on its way than a cable may be silent says nothing about now.
-        if rtt >= DEAD_AFTER || reply.stamp != self.stamp(now.checked_sub(rtt).unwrap_or(now)) {
-            return false;
-        }
-        self.last_reply = Some(now);
-        if self.state != ConnectionState::Connected {
-            self.window.forget_before(reply.sequence);
-            self.connect(now);
-        }
-        true
+    /// Whether the other end, which is connected, says that packets get lost behind us.
+    pub fn is_called_broken(&self) -> bool {
+        self.state.is_usable() && self.remote.as_ref().is_some_and(|remote| remote.finds_broken)
+    }
+
+    /// The largest packet that it takes, bytes.
+    pub fn mtu(&self) -> u16 {
+        self.path_mtu.mtu()
+    }
+
+    fn listen(&mut self, message: &Message) {
+        self.remote = Some(Remote {
+            role: message.says.role,
+            addresses: message.says.addresses.clone(),
+            finds_broken: message.finds_broken,
+        });
     }
 
     fn connect(&mut self, now: Instant) {
         self.state = ConnectionState::Connected;
         self.was_connected = true;
+        self.lost = None;
         self.next_handshake = self.session.unwrap_or(now) + self.settings.rekey_after();
-        self.next_probe = now + PROBE_EVERY;
     }
 
-    fn disconnect(&mut self, now: Instant) {
+    fn handle_lost(&mut self, lost: Option<Lost>, now: Instant) {
+        if lost.is_some() {
+            self.disconnect(lost, now);
+        }
+    }
+
+    fn disconnect(&mut self, lost: Option<Lost>, now: Instant) {
+        self.lost = lost;
+        self.close(now);
+    }
+
+    fn close(&mut self, now: Instant) {
         self.state = ConnectionState::Error;
         self.tries = 0;
-        self.last_reply = None;
-        self.next_handshake = now + self.settings.patience();
-        self.next_probe = now;
-    }
-
-    fn message(&self, now: Instant) -> String {
-        if self.state == ConnectionState::Connected {
-            return String::new();
-        }
-        let targets = self.targets();
-        let reason = match self.session {
-            _ if self.tries > 0 => Reason::NoHandshake {
-                targets: &targets,
-                tries: self.tries,
-                send_error: self.send_error.as_deref(),
-            },
-            Some(since) if now >= since + DEAD_AFTER => Reason::NoReply { remote: self.endpoint },
-            Some(_) => Reason::Probing,
-            None if targets.is_empty() => Reason::NoAddress,
-            None if self.settings.is_initiator => Reason::Starting,
-            None => Reason::WaitingForPeer,
+        self.heartbeat.handle_closed(now);
+        self.path_mtu.handle_down();
+        // One that still hears the other end needs no new session, unless that does not mend it.
+        let patience = match self.lost {
+            Some(Lost::OneWay) => HEAD_START,
+            _ => self.settings.patience(),
         };
-        reason.describe(self.was_connected)
+        self.next_handshake = now + patience;
     }
 
     fn has_target(&self) -> bool {
@@ -301,54 +372,11 @@ impl Cable {
     fn probes_session(&self) -> bool {
         self.settings.mode == ProbeMode::Tombolo && self.session.is_some()
     }
-
-    /// When silence becomes death.
-    fn dead_at(&self) -> Option<Instant> {
-        let probed = self.settings.mode == ProbeMode::Tombolo && self.state == ConnectionState::Connected;
-        self.last_reply.filter(|_| probed).map(|at| at + DEAD_AFTER)
-    }
-
-    fn stamp(&self, now: Instant) -> u64 {
-        // Microseconds fill 64 bits in half a million years.
-        now.saturating_duration_since(self.opened).as_micros() as u64
-    }
 }
 
-impl CableSettings {
-    /// How long this end leaves the first step to the other.
-    fn patience(&self) -> Duration {
-        if self.is_initiator { Duration::ZERO } else { DEAD_AFTER }
-    }
-
-    /// Age of a session at which this end starts a new one itself. Where probes flow the protocol does that after 120 s.
-    fn rekey_after(&self) -> Duration {
-        match self.mode {
-            ProbeMode::Tombolo => STALE_AFTER,
-            ProbeMode::None => REKEY_AFTER + self.patience(),
-        }
-    }
-}
-
-/// A small generator (splitmix64); its quality is of no matter, its seed is from outside.
-#[derive(Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn up_to(&mut self, limit: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        limit.mul_f64((mixed >> 40) as f64 / (1u64 << 24) as f64)
-    }
-}
-
-/// Silence after which a cable is down, and the head start of the standing initiator.
-const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// The head start of the standing initiator.
+const HEAD_START: Duration = Duration::from_secs(3);
 const CONNECTING_FOR: Duration = Duration::from_secs(10);
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// While a session waits for its first answer.
-const FIRST_PROBES_EVERY: Duration = Duration::from_millis(250);
 /// A handshake is repeated after once to twice this.
 const RETRY: Duration = Duration::from_millis(500);
 const COOKIE_DELAY: Duration = Duration::from_millis(100);

@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
-/// What stands between a cable and `Connected`, for a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason<'a> {
+/// Why a cable is not connected, or not wholly: a closed list, so that every entry can be looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
     /// No address is known, so only the other side can begin.
     NoAddress,
     /// The other side begins, and has not yet.
@@ -10,51 +10,182 @@ pub(crate) enum Reason<'a> {
     /// The handshake is on its way.
     Starting,
     /// Handshakes went out and none was answered.
-    NoHandshake {
-        targets: &'a [SocketAddr],
-        tries: u32,
-        send_error: Option<&'a str>,
-    },
-    /// The handshake was answered, probes are not.
-    NoReply { remote: Option<SocketAddr> },
-    /// The first probe is on its way.
+    NoHandshake,
+    /// The kernel does not send our handshakes.
+    UdpBlocked,
+    /// The other end uses another key than it publishes.
+    PeerKeyChanged,
+    /// The handshake was answered, and the first probe is on its way.
     Probing,
+    /// The handshake was answered, probes are not.
+    NoReply,
+    /// We hear the other end, and it does not hear us.
+    OneWay,
+    /// Small packets pass and large ones do not.
+    MtuBlackHole,
+    /// The cable works, and what leaves the gateway behind it does not arrive.
+    ForwardingBroken,
+    /// A firewall drops packets that connection tracking does not know.
+    UntrackedDropped,
+    /// Handshakes are refused because clocks went back.
+    ClockSkew,
+    /// Only standby gateways of the other cluster answer.
+    StandbyOnly,
+    /// What is known of the other cluster is old.
+    BrokerStale,
 }
 
-impl Reason<'_> {
-    /// `was_connected` says that the cable worked before.
-    pub(crate) fn describe(self, was_connected: bool) -> String {
-        let now = match self {
-            Self::NoAddress => {
-                "no address is known for it: it must start the handshake itself, or publish an address".to_owned()
-            }
-            Self::WaitingForPeer => "waiting for it to start the handshake".to_owned(),
-            Self::Starting => "starting the handshake".to_owned(),
-            Self::NoHandshake {
-                targets,
-                tries,
-                send_error,
-            } => {
-                let error = send_error
-                    .map(|error| format!(" (last send: {error})"))
-                    .unwrap_or_default();
-                format!(
-                    "no handshake answer from {} after {}{error}: check that UDP reaches it and that its key is current",
-                    join(targets),
-                    count(tries, "try", "tries"),
-                )
-            }
-            Self::NoReply { remote } => {
-                let from = remote.map(|remote| format!(" from {remote}")).unwrap_or_default();
-                format!("handshake done but no probe reply{from} in 3 s")
-            }
-            Self::Probing => "handshake done, waiting for the first probe reply".to_owned(),
-        };
-        if was_connected {
-            format!("connection lost; {now}")
-        } else {
-            now
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::NoAddress,
+        Self::WaitingForPeer,
+        Self::Starting,
+        Self::NoHandshake,
+        Self::UdpBlocked,
+        Self::PeerKeyChanged,
+        Self::Probing,
+        Self::NoReply,
+        Self::OneWay,
+        Self::MtuBlackHole,
+        Self::ForwardingBroken,
+        Self::UntrackedDropped,
+        Self::ClockSkew,
+        Self::StandbyOnly,
+        Self::BrokerStale,
+    ];
+
+    /// Its name in a status.
+    pub fn name(self) -> &'static str {
+        self.entry().0
+    }
+
+    /// What is wrong, in one sentence.
+    pub fn sentence(self) -> &'static str {
+        self.entry().1
+    }
+
+    /// What to do about it; empty where waiting is all.
+    pub fn mend(self) -> &'static str {
+        self.entry().2
+    }
+
+    fn entry(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::NoAddress => (
+                "NoAddress",
+                "no address is known for it",
+                "it must start the handshake itself, or publish an address",
+            ),
+            Self::WaitingForPeer => ("WaitingForPeer", "waiting for it to start the handshake", ""),
+            Self::Starting => ("Starting", "starting the handshake", ""),
+            Self::NoHandshake => (
+                "NoHandshake",
+                "no handshake answer",
+                "check that UDP reaches it and that its key is current",
+            ),
+            Self::UdpBlocked => (
+                "UdpBlocked",
+                "this node does not send our UDP datagrams",
+                "check its routes and its firewall",
+            ),
+            Self::PeerKeyChanged => (
+                "PeerKeyChanged",
+                "it uses another key than it publishes",
+                "check that both clusters reach the broker",
+            ),
+            Self::Probing => ("Probing", "handshake done, waiting for the first probe reply", ""),
+            Self::NoReply => (
+                "NoReply",
+                "handshake done but no probe reply",
+                "check that its agent runs and that nothing drops UDP on the way back",
+            ),
+            Self::OneWay => (
+                "OneWay",
+                "it is heard, and does not hear us",
+                "check what drops UDP on the way to it",
+            ),
+            Self::MtuBlackHole => (
+                "MtuBlackHole",
+                "large packets are lost on the way and nobody says so",
+                "nothing has to be done: routes follow the measured size; a link on the way has a smaller MTU",
+            ),
+            Self::ForwardingBroken => (
+                "ForwardingBroken",
+                "the cable works, but packets do not get past the gateway",
+                "check IP forwarding and the firewall on that gateway's node",
+            ),
+            Self::UntrackedDropped => (
+                "UntrackedDropped",
+                "a firewall drops packets that connection tracking does not know",
+                "let it accept packets between the clusters' prefixes",
+            ),
+            Self::ClockSkew => (
+                "ClockSkew",
+                "it refuses our handshakes because a clock went back",
+                "set the clocks of both gateway nodes",
+            ),
+            Self::StandbyOnly => (
+                "StandbyOnly",
+                "only standby gateways of that cluster answer",
+                "check the gateway that it calls active",
+            ),
+            Self::BrokerStale => (
+                "BrokerStale",
+                "what is known of it is old",
+                "check the way to the broker",
+            ),
         }
+    }
+}
+
+/// A reason with what is known of the case.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case<'a> {
+    pub(crate) reason: Reason,
+    /// Where handshakes went.
+    pub(crate) targets: &'a [SocketAddr],
+    pub(crate) tries: u32,
+    pub(crate) send_error: Option<&'a str>,
+    pub(crate) remote: Option<SocketAddr>,
+    /// It worked before.
+    pub(crate) was_connected: bool,
+}
+
+impl Case<'_> {
+    /// For a person.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        if self.was_connected {
+            text += "connection lost; ";
+        }
+        text += self.reason.sentence();
+        match self.reason {
+            Reason::NoHandshake | Reason::UdpBlocked => {
+                let way = if self.reason == Reason::UdpBlocked {
+                    "to"
+                } else {
+                    "from"
+                };
+                text += &format!(
+                    " {way} {} after {}",
+                    join(self.targets),
+                    count(self.tries, "try", "tries")
+                );
+                if let Some(error) = self.send_error {
+                    text += &format!(" (last send: {error})");
+                }
+            }
+            Reason::NoReply => {
+                text += &self.remote.map(|remote| format!(" from {remote}")).unwrap_or_default();
+                text += " in 3 s";
+            }
+            _ => {}
+        }
+        if !self.reason.mend().is_empty() {
+            text = format!("{text}: {}", self.reason.mend());
+        }
+        text
     }
 }
 
@@ -102,15 +233,28 @@ mod tests {
             "192.0.2.20:4510".parse().unwrap(),
             "[2001:db8::1]:4510".parse().unwrap(),
         ];
-        let reason = Reason::NoHandshake {
+        let case = Case {
+            reason: Reason::NoHandshake,
             targets: &targets,
             tries: 12,
             send_error: None,
+            remote: None,
+            was_connected: false,
         };
         assert_eq!(
-            reason.describe(false),
+            case.describe(),
             "no handshake answer from 192.0.2.20:4510, [2001:db8::1]:4510 after 10 tries: check that UDP reaches it and that \
              its key is current",
         );
+    }
+
+    #[test]
+    fn every_reason_has_its_own_name_and_sentence() {
+        let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        let sentences: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.sentence()).collect();
+        assert_eq!((names.len(), sentences.len()), (Reason::ALL.len(), Reason::ALL.len()));
+        for reason in Reason::ALL {
+            assert_eq!(format!("{reason:?}"), reason.name());
+        }
     }
 }

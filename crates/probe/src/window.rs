@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 
 use model::Rtt;
 
+use crate::rtt::MAX_PATIENCE;
+
 /// Round-trip times over the last probes, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RttSummary {
@@ -12,6 +14,8 @@ pub struct RttSummary {
     pub min_us: u32,
     /// Median.
     pub p50_us: u32,
+    /// 95th percentile.
+    pub p95_us: u32,
     /// 99th percentile.
     pub p99_us: u32,
     /// Longest.
@@ -23,12 +27,13 @@ impl From<RttSummary> for Rtt {
         Self {
             last_us: summary.last_us,
             p50_us: summary.p50_us,
+            p95_us: summary.p95_us,
             p99_us: summary.p99_us,
         }
     }
 }
 
-/// The last probes that were sent, and which of them were answered.
+/// The last probes that were sent, and which of them were answered. Their numbers follow each other.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     probes: VecDeque<Probe>,
@@ -55,7 +60,8 @@ impl Window {
 
     /// The time that the round trip took, if the answer is the first to a probe of the window.
     pub(crate) fn record_reply(&mut self, sequence: u32, now: Instant) -> Option<Duration> {
-        let probe = self.probes.iter_mut().rev().find(|probe| probe.sequence == sequence)?;
+        let first = self.probes.front()?.sequence;
+        let probe = self.probes.get_mut(sequence.wrapping_sub(first) as usize)?;
         if probe.rtt.is_some() {
             return None;
         }
@@ -64,11 +70,18 @@ impl Window {
         Some(rtt)
     }
 
-    /// Forgets all probes before this one, so that loss and times are those of the cable since it came up.
+    /// Forgets all probes before this one, so that loss and times are those of the path since it came up.
     pub(crate) fn forget_before(&mut self, sequence: u32) {
         while self.probes.front().is_some_and(|probe| probe.sequence != sequence) {
             self.probes.pop_front();
         }
+    }
+
+    /// When the latest probes without an answer were sent, the latest first, back to `since`.
+    pub(crate) fn unanswered_since(&self, since: Option<Instant>) -> impl Iterator<Item = Instant> {
+        let latest = self.probes.iter().rev();
+        let young = latest.take_while(move |probe| since.is_none_or(|since| probe.sent > since));
+        young.filter(|probe| probe.rtt.is_none()).map(|probe| probe.sent)
     }
 
     pub(crate) fn rtt(&self) -> Option<RttSummary> {
@@ -81,6 +94,7 @@ impl Window {
             last_us: micros(last),
             min_us: at(0),
             p50_us: at(50),
+            p95_us: at(95),
             p99_us: at(99),
             max_us: at(100),
         })
@@ -97,7 +111,7 @@ impl Window {
 
 impl Probe {
     fn is_lost(&self, now: Instant) -> bool {
-        self.rtt.is_none() && now.saturating_duration_since(self.sent) >= LOST_AFTER
+        self.rtt.is_none() && now.saturating_duration_since(self.sent) >= MAX_PATIENCE
     }
 }
 
@@ -105,8 +119,7 @@ fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
-const CAPACITY: usize = 64;
-const LOST_AFTER: Duration = Duration::from_secs(1);
+const CAPACITY: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -118,28 +131,29 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut window = Window::default();
         assert_eq!((window.rtt(), window.loss_percent(start)), (None, None));
-        // A hundred probes of which the first 36 fall out of the window; every fourth stays unanswered.
-        for n in 0..100u32 {
+        // Four hundred probes of which the first 144 fall out of the window; every fourth stays unanswered.
+        for n in 0..400u32 {
             window.record_request(n, at(u64::from(n) * 10));
             if n % 4 != 0 {
-                assert!(window.record_reply(n, at(u64::from(n) * 10 + u64::from(n))).is_some());
+                assert!(window.record_reply(n, at(u64::from(n) * 11)).is_some());
             }
         }
         let summary = window.rtt().unwrap();
         assert_eq!(
             (summary.min_us, summary.max_us, summary.last_us),
-            (37_000, 99_000, 99_000)
+            (145_000, 399_000, 399_000)
         );
-        assert_eq!(summary.p50_us, 67_000);
-        assert_eq!(window.loss_percent(at(5000)), Some(25.0));
+        assert_eq!((summary.p50_us, summary.p95_us), (271_000, 386_000));
+        assert_eq!(window.loss_percent(at(9000)), Some(25.0));
     }
 
     #[test]
     fn an_answer_counts_once_and_only_to_a_question() {
         let now = Instant::now();
         let mut window = Window::default();
+        assert_eq!(window.record_reply(7, now), None);
         window.record_request(7, now);
-        assert_eq!(window.record_reply(8, now), None);
+        assert_eq!((window.record_reply(8, now), window.record_reply(6, now)), (None, None));
         assert!(window.record_reply(7, now).is_some());
         assert_eq!(window.record_reply(7, now), None);
     }
@@ -149,7 +163,7 @@ mod tests {
         let now = Instant::now();
         let mut window = Window::default();
         window.record_request(1, now);
-        assert_eq!(window.loss_percent(now + Duration::from_millis(999)), None);
-        assert_eq!(window.loss_percent(now + LOST_AFTER), Some(100.0));
+        assert_eq!(window.loss_percent(now + MAX_PATIENCE / 2), None);
+        assert_eq!(window.loss_percent(now + MAX_PATIENCE), Some(100.0));
     }
 }

@@ -110,6 +110,7 @@ fn plan(flags: &Flags, public_key: PublicKey) -> anyhow::Result<CablePlan> {
             public_key,
             candidates: flags.peer.clone(),
             probe_address: (!flags.stock).then(|| probe_address(&public_key)),
+            mtu: flags.mtu,
             lanes: if flags.stock { 1 } else { flags.lanes },
         }],
         send: towards_peer.clone(),

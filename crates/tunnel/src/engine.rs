@@ -1,3 +1,6 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
 use model::{CablePlan, Connection, ProbeRole, PublicKey};
 use prometheus::Registry;
 
@@ -11,6 +14,9 @@ pub trait Engine: Send + Sync {
 
     /// What is known of every cable, ordered by gateway.
     fn status(&self) -> Vec<CableStatus>;
+
+    /// How often traffic had to leave a dead cable.
+    fn failovers(&self) -> Failovers;
 
     /// Packets dropped for this reason since the start.
     fn dropped(&self, reason: DropReason) -> u64;
@@ -31,6 +37,15 @@ pub trait Engine: Send + Sync {
     fn register(&self, registry: &Registry) -> prometheus::Result<()>;
 }
 
+/// Times that traffic moved because the cable in use died.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Failovers {
+    /// How many since the start.
+    pub count: u64,
+    /// How long the last one took, from the last sign of life of the dead cable.
+    pub last: Option<Duration>,
+}
+
 /// One cable as this end sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CableStatus {
@@ -38,6 +53,12 @@ pub struct CableStatus {
     pub connection: Connection,
     /// What the other end last said of itself; a stock peer says nothing.
     pub role: Option<ProbeRole>,
+    /// Nodes behind it that answer deep probes.
+    pub addresses: Vec<IpAddr>,
+    /// It says that packets get lost behind this gateway.
+    pub calls_us_broken: bool,
+    /// Traffic to its cluster goes this way.
+    pub is_used: bool,
     /// The lanes that carry packets: bit 0 is the first.
     pub lanes: u16,
 }

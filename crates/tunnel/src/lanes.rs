@@ -10,13 +10,13 @@ use nix::unistd::Pid;
 use prometheus::Registry;
 
 use crate::counters::DropReason;
-use crate::engine::{CableStatus, Engine};
+use crate::engine::{CableStatus, Engine, Failovers};
 use crate::key::PrivateKey;
 use crate::lane::{Devices, Lane, Sockets};
 use crate::metrics;
 use crate::shared::Shared;
 use crate::steering::{MAX_LANES, datagrams};
-use crate::switch::{Handshakes, Switch};
+use crate::switch::{Handshakes, Switch, Ways};
 use crate::tun::{OpenTunError, TunDevice};
 use crate::udp::{BindError, UdpPort};
 
@@ -86,6 +86,7 @@ impl Lanes {
             threads: Vec::new(),
         };
         let cores = cores(queues.len());
+        let ways = Arc::<Ways>::default();
         for (number, (tun, port)) in queues.into_iter().zip(ports).enumerate() {
             let own = if number == 0 { None } else { Some(UdpPort::bind(0)?) };
             let shared = engine.shared.clone();
@@ -93,7 +94,7 @@ impl Lanes {
             let switch = Switch::new(
                 private_key.clone(),
                 (number, shared.lanes()),
-                engine.handshakes.clone(),
+                (engine.handshakes.clone(), ways.clone()),
                 shared.counters(number).drops.clone(),
             );
             let core = cores.get(number).copied();
@@ -121,6 +122,10 @@ impl Engine for Lanes {
 
     fn status(&self) -> Vec<CableStatus> {
         self.shared.cables().into_iter().map(|(status, _)| status).collect()
+    }
+
+    fn failovers(&self) -> Failovers {
+        self.shared.failovers()
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {

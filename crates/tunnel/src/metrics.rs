@@ -3,7 +3,7 @@ use std::sync::Arc;
 use model::ConnectionState;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::counters::DropReason;
 use crate::shared::Shared;
@@ -23,7 +23,12 @@ struct Metrics {
     spoofed: IntCounterVec,
     connected: IntGaugeVec,
     rtt: GaugeVec,
+    rtt_p95: GaugeVec,
+    rtt_p99: GaugeVec,
     loss: GaugeVec,
+    mtu: IntGaugeVec,
+    failovers: IntCounter,
+    last_failover: Gauge,
     dropped: IntCounterVec,
     lane_work: IntCounterVec,
     lanes_connected: IntGaugeVec,
@@ -70,6 +75,35 @@ impl Metrics {
                 Opts::new("tombolo_cable_rtt_seconds", "Median round-trip time of the last probes"),
                 CABLE_LABELS,
             )?,
+            rtt_p95: GaugeVec::new(
+                Opts::new(
+                    "tombolo_cable_rtt_p95_seconds",
+                    "95th percentile of the round-trip times of the last probes",
+                ),
+                CABLE_LABELS,
+            )?,
+            rtt_p99: GaugeVec::new(
+                Opts::new(
+                    "tombolo_cable_rtt_p99_seconds",
+                    "99th percentile of the round-trip times of the last probes",
+                ),
+                CABLE_LABELS,
+            )?,
+            mtu: IntGaugeVec::new(
+                Opts::new(
+                    "tombolo_cable_mtu_bytes",
+                    "The largest packet that a cable takes, as measured",
+                ),
+                CABLE_LABELS,
+            )?,
+            failovers: IntCounter::new(
+                "tombolo_failovers_total",
+                "Times that traffic left a dead cable for another",
+            )?,
+            last_failover: Gauge::new(
+                "tombolo_failover_last_seconds",
+                "How long the last failover took from the last sign of life of the dead cable",
+            )?,
             loss: GaugeVec::new(
                 Opts::new("tombolo_cable_loss_ratio", "Lost share of the last probes"),
                 CABLE_LABELS,
@@ -99,7 +133,7 @@ impl Metrics {
         })
     }
 
-    fn families(&self) -> [&dyn Collector; 13] {
+    fn families(&self) -> [&dyn Collector; 18] {
         [
             &self.rx_packets,
             &self.rx_bytes,
@@ -109,7 +143,12 @@ impl Metrics {
             &self.spoofed,
             &self.connected,
             &self.rtt,
+            &self.rtt_p95,
+            &self.rtt_p99,
             &self.loss,
+            &self.mtu,
+            &self.failovers,
+            &self.last_failover,
             &self.dropped,
             &self.lane_work,
             &self.lanes_connected,
@@ -137,9 +176,15 @@ impl Collector for Metrics {
             counter.reset();
         }
         self.connected.reset();
-        self.rtt.reset();
-        self.loss.reset();
+        for gauge in [&self.rtt, &self.rtt_p95, &self.rtt_p99, &self.loss] {
+            gauge.reset();
+        }
+        self.mtu.reset();
         self.lanes_connected.reset();
+        let failovers = self.shared.failovers();
+        self.failovers.reset();
+        self.failovers.inc_by(failovers.count);
+        self.last_failover.set(failovers.last.unwrap_or_default().as_secs_f64());
         for (status, totals) in self.shared.cables() {
             let remote = &status.connection.remote;
             let labels = &[remote.cluster.as_str(), remote.node.as_str()];
@@ -159,7 +204,16 @@ impl Collector for Metrics {
             let lanes = status.lanes.count_ones();
             self.lanes_connected.with_label_values(labels).set(lanes.into());
             if let Some(rtt) = status.connection.rtt {
-                self.rtt.with_label_values(labels).set(f64::from(rtt.p50_us) / 1e6);
+                for (gauge, micros) in [
+                    (&self.rtt, rtt.p50_us),
+                    (&self.rtt_p95, rtt.p95_us),
+                    (&self.rtt_p99, rtt.p99_us),
+                ] {
+                    gauge.with_label_values(labels).set(f64::from(micros) / 1e6);
+                }
+            }
+            if let Some(mtu) = status.connection.mtu {
+                self.mtu.with_label_values(labels).set(mtu.into());
             }
             if let Some(loss) = status.connection.loss_percent {
                 self.loss.with_label_values(labels).set(loss / 100.0);

@@ -7,13 +7,14 @@ use model::{CablePlan, GatewayId, PublicKey};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::counters::{DropReason, LaneCounters, Offloads, PeerCounters, PeerTotals};
-use crate::engine::CableStatus;
+use crate::engine::{CableStatus, Failovers};
 use crate::lane::{Found, Strays};
 
 /// What the lanes and the rest of the process both see. On the way of a packet there are only atomics here.
 pub(crate) struct Shared {
     lanes: Vec<LaneShared>,
     offloads: Offloads,
+    failovers: Mutex<Failovers>,
     failure: Mutex<Option<String>>,
     stopping: AtomicBool,
     on_change: Box<dyn Fn() + Send + Sync>,
@@ -43,6 +44,7 @@ impl Shared {
         Ok(Self {
             lanes: lanes?,
             offloads: Offloads::default(),
+            failovers: Mutex::default(),
             failure: Mutex::default(),
             stopping: AtomicBool::new(false),
             on_change,
@@ -133,6 +135,14 @@ impl Shared {
 
     pub(crate) fn report(&self, lane: usize, cables: Cables) {
         *lock(&self.lanes[lane].cables) = cables;
+    }
+
+    pub(crate) fn report_failovers(&self, failovers: Failovers) {
+        *lock(&self.failovers) = failovers;
+    }
+
+    pub(crate) fn failovers(&self) -> Failovers {
+        *lock(&self.failovers)
     }
 
     pub(crate) fn changed(&self) {

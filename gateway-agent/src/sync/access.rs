@@ -4,6 +4,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
+use k8s_runtime::ServerAddress;
 use model::ClusterId;
 
 /// Where the broker is and how we are known there.
@@ -13,6 +14,8 @@ pub(super) struct Access {
     pub(super) url: String,
     /// Its CA certificates, PEM.
     pub(super) ca: String,
+    /// The name in its certificate, where that is not the URL's host.
+    pub(super) tls_server_name: String,
     /// Token of the ServiceAccount `member`.
     pub(super) token: String,
     /// When the token was issued and when it ends, if that was written down.
@@ -45,9 +48,20 @@ impl Access {
         Ok(Self {
             url: needed("url")?,
             ca: text("ca.crt").unwrap_or_default(),
+            tls_server_name: text("tlsServerName").unwrap_or_default(),
             token: needed("token")?,
             life: time(TOKEN_ISSUED).zip(time(TOKEN_EXPIRES)),
         })
+    }
+}
+
+impl Access {
+    pub(super) fn server(&self) -> ServerAddress<'_> {
+        ServerAddress {
+            url: &self.url,
+            ca: &self.ca,
+            name: &self.tls_server_name,
+        }
     }
 }
 
@@ -101,6 +115,9 @@ mod tests {
         let base = [("clusterId", "east"), ("url", "https://b:6443"), ("token", "t\n")];
         let access = read(&base).unwrap();
         assert_eq!((access.token.as_str(), access.life), ("t", None));
+        assert_eq!(access.server().name, "");
+        let named = read(&[&base[..], &[("tlsServerName", "broker.example")]].concat()).unwrap();
+        assert_eq!(named.server().name, "broker.example");
         let issued = ("tokenIssued", "2026-01-01T00:00:00Z");
         assert_eq!(read(&[&base[..], &[issued]].concat()).unwrap().life, None);
         let expires = ("tokenExpires", "2026-01-31T00:00:00Z");

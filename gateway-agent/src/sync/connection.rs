@@ -57,7 +57,7 @@ impl Connection {
     /// # Errors
     /// When what it says is malformed. The broker is not asked.
     pub(super) fn open(access: Access, context: &Context) -> Result<Self, ConnectError> {
-        let client = client_for(&access.url, &access.ca, &access.token)?;
+        let client = client_for(access.server(), &access.token)?;
         let (sender, pulse) = watch::channel(Pulse {
             answered: Instant::now(),
             has_recovered: false,

@@ -1,18 +1,22 @@
 //! How an import and its slices look as Kubernetes objects.
 
+use std::net::IpAddr;
+
 use clusterset::imports::{Import, Slice, SliceEndpoint, SlicePort};
 use k8s_api::mcs::{ServiceImport, ServiceImportSpec, ServiceImportType, ServicePort};
 use k8s_openapi::api::core::v1::{ClientIPConfig, SessionAffinityConfig};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
-use model::{ImportKind, ServiceKey, SessionAffinity, names};
+use model::{Family, ImportKind, ServiceKey, SessionAffinity, names};
 
 use super::convert::protocol_name;
 use super::world::{MANAGED_BY, labels};
 
 /// The import of a service.
-pub(super) fn import_object(key: &ServiceKey, import: &Import) -> ServiceImport {
+///
+/// `ips` are its clusterset IPs, in the order of its families. A family without one is not a family of the import.
+pub(super) fn import_object(key: &ServiceKey, import: &Import, ips: &[IpAddr]) -> ServiceImport {
     let has_ips = import.kind == ImportKind::ClusterSetIP;
     let (session_affinity, timeout) = match import.session_affinity {
         SessionAffinity::None => ("None", None),
@@ -24,11 +28,15 @@ pub(super) fn import_object(key: &ServiceKey, import: &Import) -> ServiceImport 
         app_protocol: port.app_protocol.clone(),
         port: i32::from(port.port),
     };
+    let families = if has_ips {
+        ips.iter().copied().map(Family::of).collect()
+    } else {
+        import.ip_families.clone()
+    };
     let spec = ServiceImportSpec {
         ports: import.ports.iter().map(port).collect(),
-        // Until there are clusterset IPs, DNS answers with the exporter's own service IP.
-        ips: None,
-        ip_families: Some(import.ip_families.iter().map(ToString::to_string).collect()),
+        ips: has_ips.then(|| ips.iter().map(ToString::to_string).collect()),
+        ip_families: Some(families.iter().map(ToString::to_string).collect()),
         type_: match import.kind {
             ImportKind::ClusterSetIP => ServiceImportType::ClusterSetIP,
             ImportKind::Headless => ServiceImportType::Headless,

@@ -12,9 +12,10 @@ use k8s_api::mcs::{self, ServiceImport};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use model::{ClusterState, ServiceKey, names};
+use model::{ClusterState, ImportKind, ServiceKey, names};
 use serde_json::json;
 
+use super::addresses;
 use super::convert::{self, kind_name};
 use super::exports::{self, OwnExports};
 use super::import_objects::{SLICE_MANAGED_BY, import_object, slice_object};
@@ -68,15 +69,17 @@ pub(super) fn plan(world: &World, wanted: &Imports, now: Timestamp) -> Vec<Write
         })
         .collect();
     let mut writes = Vec::new();
+    let ips = addresses::allocate(world, wanted);
     for (key, import) in wanted.iter().filter(|(key, _)| namespaces.contains(&key.namespace)) {
-        let object = import_object(key, import);
+        let ips = ips.get(key).map_or(&[][..], Vec::as_slice);
+        let object = import_object(key, import, ips);
         let there = existing.get(key).copied();
         if !there.is_some_and(|there| is_same_import(there, &object)) {
             writes.push(Write::apply(Side::Local, &object));
         }
         // Status and slices need the import to be there: they are written in the round after.
         let Some(there) = there else { continue };
-        writes.extend(import_status(there, import, now));
+        writes.extend(import_status(there, import, ips.len(), now));
         for slice in &import.slices {
             let object = slice_object(key, slice, there);
             let old = slices.remove(&(key.namespace.clone(), slice.name.clone()));
@@ -99,7 +102,7 @@ fn is_same_import(there: &ServiceImport, wanted: &ServiceImport) -> bool {
     there.spec == wanted.spec && there.labels() == wanted.labels() && there.annotations() == wanted.annotations()
 }
 
-fn import_status(there: &ServiceImport, import: &Import, now: Timestamp) -> Option<Write> {
+fn import_status(there: &ServiceImport, import: &Import, ips: usize, now: Timestamp) -> Option<Write> {
     let before = there.status.clone().unwrap_or_default();
     let clusters: Vec<mcs::ClusterStatus> = import
         .clusters
@@ -108,13 +111,29 @@ fn import_status(there: &ServiceImport, import: &Import, now: Timestamp) -> Opti
             cluster: id.to_string(),
         })
         .collect();
-    let kind = kind_name(import.kind);
-    let message = format!("imported as {kind} from {} clusters", clusters.len());
-    let ready = Finding::new("Ready", true, "Ready", message);
+    let ready = readiness(import, ips);
     let conditions = condition::merge(&before.conditions, &[ready], there.metadata.generation, now);
     let is_same = before.clusters == clusters && before.conditions == conditions;
     let status = json!({ "clusters": clusters, "conditions": conditions });
     (!is_same).then(|| Write::status(Side::Local, there, &status))
+}
+
+/// What the `Ready` condition says of an import that has so many clusterset IPs.
+fn readiness(import: &Import, ips: usize) -> Finding {
+    let kind = kind_name(import.kind);
+    let imported = format!("imported as {kind} from {} clusters", import.clusters.len());
+    let families = import.ip_families.len();
+    if import.kind == ImportKind::Headless || (ips > 0 && ips == families) {
+        return Finding::new(mcs::IMPORT_READY, true, "Ready", imported);
+    }
+    let mend =
+        "the range of clusterset IPs is full, or has none of the family: see `tombolo join --clusterset-ip-range`";
+    if ips == 0 {
+        let message = format!("{imported}, but without a clusterset IP: {mend}");
+        return Finding::new(mcs::IMPORT_READY, false, "Pending", message);
+    }
+    let message = format!("{imported}, but with {ips} clusterset IP for {families} families: {mend}");
+    Finding::new(mcs::IMPORT_READY, false, "IPFamilyNotSupported", message)
 }
 
 fn is_same_slice(there: &EndpointSlice, wanted: &EndpointSlice) -> bool {

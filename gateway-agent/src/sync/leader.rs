@@ -176,7 +176,11 @@ impl Leader {
                 format!("the broker at {url} does not answer: {why}"),
             ),
             Some(Trouble::Refused(why)) => {
-                SyncReport::trouble("BrokerRefuses", format!("the broker at {url} refuses us: {why}"))
+                let mend = "if this cluster was evicted, clean it up with `tombolo leave`; else run `tombolo join` with a new token";
+                SyncReport::trouble(
+                    "BrokerRefuses",
+                    format!("the broker at {url} refuses us: {why}; {mend}"),
+                )
             }
             None if world.own_state() == Some(ClusterState::Evicted) => {
                 let message = "an administrator evicted this cluster: see the Accepted condition of its Cluster";

@@ -15,6 +15,7 @@
 
 mod absence;
 mod access;
+mod addresses;
 mod admission;
 mod connection;
 mod convert;

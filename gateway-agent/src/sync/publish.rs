@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use clusterset::exports::{Export, Exported};
 use k8s_api::{Cluster, ClusterSpec, ExportedService, ExportedServiceSpec, Gateway, mirror_name};
 use kube::ResourceExt;
 use model::{ClusterState, names};
@@ -28,7 +29,11 @@ pub(super) fn plan(world: &World, exports: Option<&OwnExports>) -> Vec<Write> {
     let gateways = if is_active { own_gateways(world) } else { Vec::new() };
     publish_gateways(world, remote, &gateways, &mut writes);
     if let Some(exports) = exports {
-        let exports = if is_active { specs(exports) } else { BTreeMap::new() };
+        let exports = if is_active {
+            specs(exports, |exported| exported.export.clone())
+        } else {
+            BTreeMap::new()
+        };
         publish_exports(world, remote, &exports, &mut writes);
     }
     writes
@@ -38,7 +43,11 @@ pub(super) fn plan(world: &World, exports: Option<&OwnExports>) -> Vec<Write> {
 pub(super) fn plan_exported(world: &World, exports: &OwnExports) -> Vec<Write> {
     let mut writes = Vec::new();
     let is_leaving = world.own_state() == Some(ClusterState::Leaving);
-    let exports = if is_leaving { BTreeMap::new() } else { specs(exports) };
+    let exports = if is_leaving {
+        BTreeMap::new()
+    } else {
+        specs(exports, Exported::at_home)
+    };
     let existing: BTreeMap<String, &ExportedService> = world
         .local
         .exported
@@ -88,6 +97,7 @@ fn cluster(world: &World, own: &Cluster) -> Option<Write> {
     let spec = ClusterSpec {
         claimed_at: None,
         claim_uid: None,
+        clusterset_ip_ranges: Vec::new(),
         ..own.spec.clone()
     };
     let existing = world.own_on_broker();
@@ -153,13 +163,13 @@ fn is_same_export(existing: &ExportedService, wanted: &ExportedService) -> bool 
     existing.spec == wanted.spec && has_labels(existing, wanted.labels())
 }
 
-/// Specs of the exports that are valid, by their name on the broker.
-fn specs(exports: &OwnExports) -> BTreeMap<String, ExportedServiceSpec> {
+/// Specs of the exports that are valid, by their name on the broker; `view` chooses what the reader is told.
+fn specs(exports: &OwnExports, view: impl Fn(&Exported) -> Export) -> BTreeMap<String, ExportedServiceSpec> {
     let valid = exports
         .iter()
         .filter_map(|(key, exported)| Some((key, exported.as_ref().ok()?)));
     valid
-        .map(|(key, exported)| (key.broker_name(), convert::exported_spec(&exported.export)))
+        .map(|(key, exported)| (key.broker_name(), convert::exported_spec(&view(exported))))
         .collect()
 }
 

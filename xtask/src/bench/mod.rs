@@ -3,7 +3,9 @@
 //! Every bench fills one [`Report`]: a figure is all samples of one name over all rounds, a ratio is of two medians. What cannot
 //! be measured on a machine is a step that is not ok, with the reason, and has no figure.
 
+mod apiserver;
 mod dataplane;
+mod failover;
 mod lanes;
 
 use std::path::PathBuf;
@@ -25,6 +27,10 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// The embedded API server: writes, lists, watches, memory, restart, kills
+    Apiserver(apiserver::ApiServer),
+    /// How long packets are lost when something breaks
+    Failover(failover::Failover),
     /// Our data plane beside plain veth, wireguard-go and boringtun-cli
     Dataplane(dataplane::Dataplane),
     /// Our data plane with 1, 2, 4 … lanes
@@ -34,6 +40,8 @@ enum What {
 impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let report: Report = match self.what {
+            What::Apiserver(bench) => bench.run(),
+            What::Failover(failover) => failover.run()?,
             What::Dataplane(bench) => bench.run()?,
             What::Lanes(bench) => bench.run()?,
         };

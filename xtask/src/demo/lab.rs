@@ -22,10 +22,12 @@ pub(crate) struct Pod {
 pub(crate) struct Lab {
     tombolo: PathBuf,
     name: String,
+    /// Kubeconfigs of API servers that are not the lab's.
+    servers: Option<PathBuf>,
 }
 
 impl Lab {
-    pub(crate) fn new(binaries: &Path, name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(binaries: &Path, name: &str, servers: Option<&Path>) -> anyhow::Result<Self> {
         let tombolo = binaries
             .join("tombolo")
             .canonicalize()
@@ -33,11 +35,17 @@ impl Lab {
         Ok(Self {
             tombolo,
             name: name.to_owned(),
+            servers: servers.map(Path::to_owned),
         })
     }
 
     pub(crate) fn up(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        self.lab("up", arguments)?;
+        let servers = self
+            .servers
+            .as_ref()
+            .map(|folder| format!("--kubeconfig-dir={}", folder.display()));
+        let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+        self.lab("up", &[arguments, &servers].concat())?;
         Ok(())
     }
 
@@ -110,8 +118,13 @@ impl Lab {
         serde_json::from_slice(&output.stdout).context("lab apply prints pods as JSON")
     }
 
-    /// Starts the embedded broker on a host of its own.
+    /// Starts the embedded broker on a host of its own, or makes a broker of the API server that is there.
     pub(crate) fn start_broker(&self) -> anyhow::Result<String> {
+        if self.servers.is_some() {
+            self.lab("start", &["broker"])?;
+            self.broker(&["install"])?;
+            return Ok("an API server that was there".to_owned());
+        }
         let status: Value =
             serde_json::from_str(&self.lab("status", &["-o", "json"])?).context("lab status prints JSON")?;
         let address = status["broker"]["addresses"][0]
@@ -139,11 +152,19 @@ impl Lab {
 
     /// `tombolo broker VERB …` as the broker's administrator.
     pub(crate) fn broker(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let kubeconfig = format!("{}/admin.kubeconfig", self.broker_data());
+        let kubeconfig = match self.servers {
+            Some(_) => self.kubeconfig("broker"),
+            None => format!("{}/admin.kubeconfig", self.broker_data()),
+        };
         self.tombolo(
             "broker",
             &[&["broker"], arguments, &["--kubeconfig", &kubeconfig]].concat(),
         )
+    }
+
+    /// An administrator's kubeconfig of a cluster.
+    pub(crate) fn kubeconfig(&self, cluster: &str) -> String {
+        format!("/run/tombolo-lab/{}/kubeconfigs/{cluster}.yaml", self.name)
     }
 
     fn broker_data(&self) -> String {
@@ -168,7 +189,8 @@ The lab is up. Try:
         );
     }
 
-    fn command(&self, target: &str, program: &[&str]) -> Command {
+    /// A program on a host, node or pod of the lab, not started yet.
+    pub(crate) fn command(&self, target: &str, program: &[&str]) -> Command {
         let mut command = Command::new(&self.tombolo);
         command
             .args(["lab", "exec", "--name", &self.name, target, "--"])

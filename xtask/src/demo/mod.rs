@@ -1,7 +1,8 @@
 //! The main job, on one machine, with real packets: two clusters made of network namespaces are joined, a service is exported, and a
 //! pod in one talks to pods in the other by name.
 
-mod lab;
+mod edges;
+pub(crate) mod lab;
 mod machine;
 mod outage;
 mod proof;
@@ -30,8 +31,8 @@ pub(crate) struct Demo {
     /// Leave the lab up at the end
     #[arg(long)]
     keep: bool,
-    /// Stop after this stage: 1 a byte, 2 the main job, 3 outages and leaving
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3), default_value_t = 3)]
+    /// Stop after this stage: 1 a byte, 2 the main job, 3 outages and leaving, 4 bad input (before leaving)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4), default_value_t = 4)]
     upto: u8,
     /// Write steps and figures to this file
     #[arg(long, value_name = "FILE")]
@@ -48,6 +49,9 @@ pub(crate) struct Demo {
     /// Name of the lab, so that several can be up at once
     #[arg(long, default_value = "demo")]
     name: String,
+    /// Put clusters and broker on the API servers of the kubeconfigs in this folder (cluster1.kubeconfig and so on)
+    #[arg(long, value_name = "DIR")]
+    kubeconfig_dir: Option<PathBuf>,
     /// Leave out the second lab, whose underlay takes 1,400 bytes
     #[arg(long)]
     one_lab: bool,
@@ -102,7 +106,7 @@ impl Demo {
         println!("seed {seed} (repeat with --seed {seed})");
         let started = Instant::now();
         let mut run = Run {
-            lab: Lab::new(&binaries, &self.name)?,
+            lab: self.lab(&binaries, "")?,
             report,
             ip_family: self.ip_family,
             seed,
@@ -120,6 +124,7 @@ impl Demo {
         run.report.ok = result.is_ok();
         run.report.aim_below("join_to_first_packet_ms", 5000.0);
         run.report.aim_below("export_to_resolve_ms", 1000.0);
+        run.report.aim_below("failover_ms", 500.0);
         for daemon in ["gateway_agent", "route_agent", "lighthouse_dns"] {
             run.report.aim_below(&format!("rss_{daemon}_mb"), 20.0);
         }
@@ -138,12 +143,20 @@ impl Demo {
         result
     }
 
+    fn lab(&self, binaries: &std::path::Path, suffix: &str) -> anyhow::Result<Lab> {
+        Lab::new(
+            binaries,
+            &format!("{}{suffix}", self.name),
+            self.kubeconfig_dir.as_deref(),
+        )
+    }
+
     fn run_labs(&self, run: &mut Run, binaries: &std::path::Path) -> anyhow::Result<()> {
         steps::run(run, self.upto, self.prove, self.keep)?;
         if self.upto >= 2 && !self.one_lab && !self.keep {
             run.lab.down()?;
             println!("-- the same over an underlay of 1,400 bytes");
-            run.lab = Lab::new(binaries, &format!("{}narrow", self.name))?;
+            run.lab = self.lab(binaries, "narrow")?;
             run.invites.clear();
             steps::run_narrow(run)?;
         }

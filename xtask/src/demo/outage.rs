@@ -1,13 +1,32 @@
 //! What must go on without an API server and without a broker, and what must be left alone.
 
-use anyhow::ensure;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
 
 use super::Run;
 use super::lab::eventually;
 use super::steps::{CART, CLIENT, CLUSTERS, PATIENCE, TILL, resolve};
-use super::workload::{Fetch, fetch};
+use super::workload::{Fetch, answers_soon, fetch};
 
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
+    run.step("the active gateway agent is killed", |run| {
+        let server = run.till.as_ref().and_then(|till| till.addresses.first().cloned());
+        let server = server.context("no till pod")?;
+        let report: Value = run.lab.json("west", &["show", "gateways"])?;
+        let rows = report["gateways"].as_array().into_iter().flatten();
+        let active = rows.into_iter().find(|row| row["role"] == "active");
+        let active = active
+            .and_then(|row| row["gateway"].as_str())
+            .context("west has an active gateway")?;
+        let started = Instant::now();
+        run.lab.lab("kill", &[&format!("west/{active}/gateway-agent")])?;
+        eventually("traffic to go on", PATIENCE, || answers_soon(&run.lab, CLIENT, &server))?;
+        run.report
+            .figure("failover_ms", "ms", &[started.elapsed().as_secs_f64() * 1000.0]);
+        Ok(format!("{active} was active"))
+    })?;
     run.step("foreign rules and routes are left alone", |run| {
         let node = "west/gw1";
         let before = foreign(run, node, true)?;

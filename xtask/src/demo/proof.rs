@@ -1,10 +1,11 @@
-//! The main job must be able to fail. Without the rules that keep client addresses, the service proxy's masquerade hides them.
+//! The main job must be able to fail. Without the rules that keep client addresses, the service proxy's masquerade hides them: that of
+//! the cluster that is named, because its own service address leads there, and not a clusterset IP.
 
 use anyhow::ensure;
 
 use super::Run;
 use super::lab::eventually;
-use super::steps::{CLIENT, PATIENCE, TILL};
+use super::steps::{CLIENT, PATIENCE};
 use super::workload::{Fetch, fetch};
 
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
@@ -47,8 +48,10 @@ spec:
 
 const ASK: Fetch<'static> = Fetch {
     protocol: "tcp",
-    host: TILL,
+    host: TILL_OF_EAST,
     port: 80,
     count: 1,
     bytes: 64,
 };
+
+const TILL_OF_EAST: &str = "east.till.shop.svc.clusterset.local";

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::lab::eventually;
 use super::workload::{self, Fetch, fetch};
-use super::{Run, outage, proof, teardown};
+use super::{Run, edges, outage, proof, teardown};
 
 /// Everything up to a stage.
 pub(crate) fn run(run: &mut Run, upto: u8, prove: bool, keep: bool) -> anyhow::Result<()> {
@@ -19,6 +19,9 @@ pub(crate) fn run(run: &mut Run, upto: u8, prove: bool, keep: bool) -> anyhow::R
     }
     if prove {
         proof::run(run)?;
+    }
+    if upto >= 4 {
+        edges::run(run)?;
     }
     if upto >= 3 {
         outage::run(run)?;
@@ -208,7 +211,15 @@ fn show(run: &mut Run) -> anyhow::Result<()> {
             Ok(format!("{rows} rows"))
         })?;
     }
-    Ok(())
+    run.step("diagnose finds nothing wrong", |run| {
+        let kubeconfig = run.lab.kubeconfig("west");
+        let said = run.lab.tombolo(
+            "west/gw1",
+            &["diagnose", "service", "shop/cart", "--kubeconfig", &kubeconfig],
+        )?;
+        ensure!(!said.contains("skipped"), "it skipped something: {said}");
+        Ok(String::new())
+    })
 }
 
 /// Peak resident memory of each daemon, from the lab's own list of processes.

@@ -109,6 +109,23 @@ pub(crate) fn fetch(lab: &Lab, pod: &str, fetch: Fetch<'_>) -> anyhow::Result<Ve
     }
 }
 
+/// Whether a datagram to a server is answered soon.
+pub(crate) fn answers_soon(lab: &Lab, pod: &str, address: &str) -> anyhow::Result<()> {
+    let ask = [
+        "--proto",
+        "udp",
+        "--host",
+        address,
+        "--port",
+        "8080",
+        "--timeout",
+        "0.2",
+    ];
+    let tries = run_client(lab, pod, &ask)?;
+    ensure!(tries.iter().all(|attempt| attempt.ok), "no answer from {address}");
+    Ok(())
+}
+
 /// The addresses of a name, as a pod's resolver has them.
 pub(crate) fn resolve(lab: &Lab, pod: &str, name: &str) -> anyhow::Result<Vec<String>> {
     let tries = run_client(lab, pod, &["--host", name, "--resolve-only"])?;

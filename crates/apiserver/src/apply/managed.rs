@@ -154,6 +154,8 @@ impl Managers {
         if let Some(last) = last.filter(|last| !last.is_empty()) {
             let mut owned = FieldSet::default();
             self.entries.iter().for_each(|entry| owned.union(&entry.fields));
+            // Nobody's, and always there: the name is in it.
+            owned.at(Step::Field("metadata".into())).member = true;
             prune(&mut merged, &last, &owned, schema);
         }
         let comparison = compare(&stated(live), &stated(&merged), schema);
@@ -245,10 +247,9 @@ fn ownable(mut fields: FieldSet) -> FieldSet {
     fields
 }
 
-const SERVER_OWNED: [&str; 11] = [
+const SERVER_OWNED: [&str; 10] = [
     "name",
     "namespace",
-    "generateName",
     "uid",
     "resourceVersion",
     "generation",

@@ -68,6 +68,17 @@ fn fields(object: &Value, who: &str) -> Value {
 }
 
 #[test]
+fn the_last_label_of_the_only_owner_goes_and_the_name_stays() {
+    let first = json!({"metadata": {"name": "a", "labels": {"o": "1"}}, "data": {"k": "v"}});
+    let live = apply(&json!({"metadata": {"name": "a"}}), "m1", &first, false).unwrap();
+    let second = json!({"metadata": {"name": "a"}, "data": {"k": "v"}});
+    let after = apply(&live, "m1", &second, false).unwrap();
+    assert_eq!(after["metadata"]["name"], "a");
+    assert_eq!(after["metadata"].get("labels"), None);
+    assert_eq!(fields(&after, "m1"), json!({"f:data": {"f:k": {}}}));
+}
+
+#[test]
 fn a_create_owns_what_it_added_with_the_dots_of_the_real_server() {
     let made = update(
         &json!({"metadata": {}}),

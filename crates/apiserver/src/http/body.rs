@@ -42,10 +42,15 @@ pub(crate) fn object(bytes: &[u8], content_type: &str, kind: &str) -> Result<Val
 pub(crate) fn patch(bytes: &[u8], content_type: &str, force: bool) -> Result<Change, Status> {
     let json = || parse(bytes, Media::Json);
     match essence(content_type) {
-        "application/merge-patch+json" => Ok(Change::Patch(Patch::Merge(json()?))),
-        "application/strategic-merge-patch+json" => Ok(Change::Patch(Patch::Strategic(json()?))),
+        "application/merge-patch+json" => Ok(Change::Patch(Patch::Merge(fields(json()?)?))),
+        "application/strategic-merge-patch+json" => Ok(Change::Patch(Patch::Strategic(fields(json()?)?))),
         "application/json-patch+json" => {
-            let patch = serde_json::from_value(json()?).map_err(|error| Status::bad_request(error.to_string()))?;
+            let patch = json()?;
+            if !patch.is_array() {
+                return Err(undecodable(&patch, "[]handlers.jsonPatchOp"));
+            }
+            // An operation that there is none of does not fit any object.
+            let patch = serde_json::from_value(patch).map_err(|_| Status::unprocessable())?;
             Ok(Change::Patch(Patch::Json(patch)))
         }
         "application/apply-patch+yaml" => {
@@ -55,6 +60,28 @@ pub(crate) fn patch(bytes: &[u8], content_type: &str, force: bool) -> Result<Cha
         }
         _ => Err(Status::unsupported_media_type()),
     }
+}
+
+/// A merge patch must be an object.
+fn fields(patch: Value) -> Result<Value, Status> {
+    if patch.is_object() {
+        return Ok(patch);
+    }
+    Err(undecodable(&patch, "map[string]interface {}"))
+}
+
+fn undecodable(patch: &Value, wanted: &str) -> Status {
+    let found = match patch {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    Status::bad_request(format!(
+        "error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"
+    ))
 }
 
 fn essence(content_type: &str) -> &str {
@@ -72,3 +99,36 @@ fn parse(bytes: &[u8], media: Media) -> Result<Value, Status> {
 
 /// The largest body: that of the real server.
 pub(crate) const LIMIT: usize = 3 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(bytes: &[u8], content_type: &str) -> Status {
+        patch(bytes, content_type, false).unwrap_err()
+    }
+
+    #[test]
+    fn a_patch_of_the_wrong_shape_is_a_bad_request() {
+        let status = refused(b"[1]", "application/merge-patch+json");
+        assert_eq!(status.code, 400);
+        assert!(
+            status
+                .message
+                .ends_with("cannot unmarshal array into Go value of type map[string]interface {}")
+        );
+        let status = refused(b"{}", "application/json-patch+json");
+        assert_eq!(status.code, 400);
+        assert!(
+            status
+                .message
+                .ends_with("cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
+        );
+    }
+
+    #[test]
+    fn an_unknown_operation_does_not_fit_the_object() {
+        let status = refused(br#"[{"op": "frob", "path": "/a"}]"#, "application/json-patch+json");
+        assert_eq!((status.code, status.reason), (422, "Invalid"));
+    }
+}

@@ -17,8 +17,11 @@ use crate::{
     store::{Resource, Txn},
 };
 
+mod backup;
 mod body;
 mod discovery;
+mod duplicates;
+mod load;
 mod negotiate;
 mod openapi;
 mod query;
@@ -33,6 +36,7 @@ mod watch;
 pub use serve::ServeError;
 pub(crate) use serve::serve_tls;
 
+use load::Load;
 use negotiate::Accept;
 use query::Query;
 use route::{Route, Target};
@@ -53,20 +57,23 @@ struct Call {
 }
 
 pub(crate) fn router(server: Arc<Server>) -> Router {
-    Router::new()
-        .fallback(handle)
-        .with_state(Access { server, admin: false })
+    routed(server, false)
 }
 
 pub(crate) fn admin_router(server: Arc<Server>) -> Router {
-    Router::new()
-        .fallback(handle)
-        .with_state(Access { server, admin: true })
+    routed(server, true)
+}
+
+fn routed(server: Arc<Server>, admin: bool) -> Router {
+    let load = Arc::default();
+    let access = Access { server, load, admin };
+    Router::new().fallback(handle).with_state(access)
 }
 
 #[derive(Clone)]
 struct Access {
     server: Arc<Server>,
+    load: Arc<Load>,
     /// Requests without a token are the administrator's.
     admin: bool,
 }
@@ -77,7 +84,8 @@ async fn handle(State(access): State<Access>, request: Request<Body>) -> Respons
         request.uri().query(),
         agent(&request),
     );
-    let mut response = match answer(&access, request, accept.clone()).await {
+    let answered = tokio::time::timeout(load::REQUEST, answer(&access, request, accept.clone())).await;
+    let mut response = match answered.unwrap_or_else(|_| Err(Status::took_too_long())) {
         Ok(response) => response,
         Err(status) => respond::status(&status, &accept),
     };
@@ -120,10 +128,15 @@ async fn answer(access: &Access, request: Request<Body>, accept: Accept) -> Resu
         now,
         if_none_match: text(header::IF_NONE_MATCH),
     };
-    match Route::parse(&call.path) {
+    let route = Route::parse(&call.path);
+    let _place = access.load.enter(&route, &call.user.name).await?;
+    match route {
         Route::Path => {
             authorize_path(server, &call)?;
-            discovery::answer(server, &call)
+            match (&call.method, call.path.as_str()) {
+                (&Method::GET, backup::PATH) => backup::answer(server).await,
+                _ => discovery::answer(server, &call),
+            }
         }
         Route::Resource(target) => {
             let verb = target.verb(&call.method, call.query.is_watch())?;

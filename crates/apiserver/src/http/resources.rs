@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::{body::Body, response::Response};
 use serde_json::{Value, json};
 
-use super::{Call, body, check_allowed, respond, reviews, route::Target, shape::Viewer, watch};
+use super::{Call, body, check_allowed, duplicates, respond, reviews, route::Target, shape::Viewer, watch};
 use crate::{
     field::FieldError,
     kinds::{Kind, Registry},
     object::{Object as _, ObjectMut as _, text_at},
-    rest::{self, Change, DeleteOptions, ListQuery, Outcome, Write},
+    rest::{self, Change, DeleteOptions, FieldValidation, ListQuery, Outcome, Write},
     server::Server,
     status::{Status, success},
     store::{Key, Revision},
@@ -108,18 +108,18 @@ impl Request<'_> {
     }
 
     async fn get(&self) -> Result<Response, Status> {
-        let (object, revision) = {
-            let store = self.server.store();
-            let found = rest::get(&store, &self.kind.resource, self.namespace, &self.target.name);
-            (found, store.revision())
-        };
-        self.server.durable(revision).await?;
+        let object = self
+            .server
+            .read(|store| rest::get(store, &self.kind.resource, self.namespace, &self.target.name));
+        let object = object.await?;
         Ok(respond::body(200, &self.viewer().one(&*object?), &self.call.accept))
     }
 
     async fn list(&self) -> Result<Response, Status> {
         let query = &self.call.query;
         let limit = query.number("limit")?.unwrap_or_default();
+        // Nothing here takes so long that it would matter, but a wrong one is told.
+        query.number("timeoutSeconds")?;
         let asked = ListQuery {
             namespace: (!self.namespace.is_empty()).then(|| self.namespace.to_owned()),
             selector: query.selector(&self.kind)?,
@@ -132,21 +132,40 @@ impl Request<'_> {
             let error = FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
             return Err(Status::invalid_options("ListOptions", error));
         }
-        let (list, revision) = {
-            let store = self.server.store();
-            (rest::list(&store, &self.kind.resource, &asked)?, store.revision())
-        };
-        self.server.durable(revision).await?;
+        let list = self.server.read(|store| rest::list(store, &self.kind.resource, &asked));
+        let list = list.await??;
         Ok(respond::body(200, &self.viewer().list(&list), &self.call.accept))
     }
 
     async fn create(&self, body: Body) -> Result<Response, Status> {
-        let object = body::object(&body::read(body).await?, &self.call.content_type, &self.kind.kind)?;
+        let bytes = body::read(body).await?;
+        let object = body::object(&bytes, &self.call.content_type, &self.kind.kind)?;
+        let repeated = self.repeated(&bytes, "CreateOptions")?;
         let dry_run = self.call.query.dry_run("CreateOptions")?;
-        let (outcome, revision) = self.server.write(dry_run, |txn, registry| {
+        let (mut outcome, revision) = self.server.write(dry_run, |txn, registry| {
             rest::create(txn, &self.write(registry, "CreateOptions")?, object)
         })?;
+        outcome.warnings.splice(0..0, repeated);
         self.show(outcome, revision, dry_run).await
+    }
+
+    /// Warnings about fields that a body states twice, or the refusal.
+    fn repeated(&self, bytes: &[u8], options: &str) -> Result<Vec<String>, Status> {
+        let validation = self.call.query.validation(options)?;
+        if validation == FieldValidation::Ignore {
+            return Ok(Vec::new());
+        }
+        let repeated = duplicates::find(bytes).into_iter();
+        let repeated: Vec<String> = repeated.map(|field| format!("duplicate field {field:?}")).collect();
+        if validation == FieldValidation::Strict && !repeated.is_empty() {
+            return Err(Status::bad_request(format!(
+                "{0} in version \"{1}\" cannot be handled as a {0}: strict decoding error: {2}",
+                self.kind.kind,
+                self.kind.version,
+                repeated.join(", ")
+            )));
+        }
+        Ok(repeated)
     }
 
     async fn change(&self, verb: &str, body: Body) -> Result<Response, Status> {
@@ -162,6 +181,10 @@ impl Request<'_> {
         } else {
             Change::Put(body::object(&bytes, &self.call.content_type, &self.kind.kind)?)
         };
+        let repeated = match &change {
+            Change::Put(_) => self.repeated(&bytes, options)?,
+            _ => Vec::new(),
+        };
         match &change {
             Change::Apply { .. } if query.text("fieldManager").is_empty() => {
                 let error = FieldError::required("fieldManager", "is required for apply patch");
@@ -174,7 +197,7 @@ impl Request<'_> {
             _ => {}
         }
         let dry_run = query.dry_run(options)?;
-        let (outcome, revision) = self.server.write(dry_run, |txn, registry| {
+        let (mut outcome, revision) = self.server.write(dry_run, |txn, registry| {
             let name = &self.target.name;
             let before = txn.get(&Key::new(&self.kind.resource, self.namespace, name));
             let mut outcome = rest::update(txn, &self.write(registry, options)?, name, change)?;
@@ -186,6 +209,7 @@ impl Request<'_> {
             }
             Ok(outcome)
         })?;
+        outcome.warnings.splice(0..0, repeated);
         self.show(outcome, revision, dry_run).await
     }
 

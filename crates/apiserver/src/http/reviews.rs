@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Call, respond};
 use crate::{
+    apply::{Manager, Managers, Operation},
     auth::User,
     kinds::Kind,
     object::{self, strings_at, text_at},
@@ -20,6 +21,7 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
     }
     review["kind"] = kind.kind.clone().into();
     review["apiVersion"] = kind.api_version().into();
+    let asked = managed(call, kind, &review);
     let store = server.store();
     let txn = Txn::new(&store);
     let status = match kind.kind.as_str() {
@@ -54,8 +56,31 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
     if review.get("metadata").is_none() {
         review["metadata"] = json!({});
     }
+    if let Some(managed) = asked {
+        review["metadata"]["managedFields"] = managed;
+    }
     object::order(&mut review, &["kind", "apiVersion", "metadata", "spec", "status"]);
     Ok(respond::body(201, &review, &call.accept))
+}
+
+/// A question is never stored, but like any object that is created, it says who wrote its fields.
+fn managed(call: &Call, kind: &Kind, review: &Value) -> Option<Value> {
+    let who = Manager {
+        operation: Operation::Update,
+        name: call.agent.clone(),
+        api_version: kind.api_version(),
+        subresource: String::new(),
+    };
+    let (mut managers, mut shown) = (Managers::default(), json!({"metadata": {}}));
+    managers.update(
+        &json!({"spec": {}}),
+        review,
+        &kind.schema,
+        &who,
+        &object::time(call.now),
+    );
+    managers.write(&mut shown);
+    shown["metadata"].get_mut("managedFields").map(Value::take)
 }
 
 fn user_info(user: &User) -> Value {

@@ -127,6 +127,9 @@ impl Viewer {
         metadata.insert("resourceVersion".into(), revision.clone().into());
         if let Some(token) = &list.continue_token {
             metadata.insert("continue".into(), token.clone().into());
+        } else if self.kind.is_custom() {
+            // Lists of custom resources always have it.
+            metadata.insert("continue".into(), "".into());
         }
         if let Some(remaining) = list.remaining.filter(|_| list.continue_token.is_some()) {
             metadata.insert("remainingItemCount".into(), remaining.into());

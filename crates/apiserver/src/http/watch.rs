@@ -67,7 +67,9 @@ pub(crate) fn start(server: &Arc<Server>, viewer: &Viewer, query: &Query, namesp
     let from = match version {
         "" | "0" => None,
         text => Some(Revision(text.parse().map_err(|_| {
-            Status::internal(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+            Status::internal(format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
         })?)),
     };
     let now = Instant::now();
@@ -221,7 +223,7 @@ impl Watcher {
             (Some(_), Some(now)) => self.viewer.event("MODIFIED", now, out),
             (Some(_), None) if event.kind == EventKind::Deleted => self.viewer.event("DELETED", &event.object, out),
             (Some(last), None) => {
-                let mut last: Value = (**last).clone();
+                let mut last = Value::clone(last);
                 last.set_meta("resourceVersion", event.revision.to_string());
                 self.viewer.event("DELETED", &last, out);
             }

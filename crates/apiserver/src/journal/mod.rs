@@ -1,53 +1,74 @@
-//! Makes commits durable: an append log with group commit, and snapshots that keep it short.
+//! Makes commits durable: one redb file, and one thread that writes it.
 //!
-//! The directory holds `log` (one record a transaction), `snapshot` (the state as of one revision) and `lock` (held by the one
-//! process that may write). Opening reads the snapshot, replays the records of the log that are newer, and cuts a torn
-//! tail: a record that the process was killed in the middle of was never acknowledged.
+//! The directory holds `store.redb` and `lock` (held by the one process that may use it). Opening reads everything into the
+//! [`Store`], which answers all reads; the file is only written from then on. redb never overwrites a page that the last
+//! synced commit uses, so a kill or a power cut in the middle of a commit leaves the one before it.
 //!
-//! A transaction is handed over with [`Journal::append`], under the store's lock, so records lie in the order of their
-//! revisions. One thread writes whatever has gathered, syncs once, and reports the batch; writers that wait at the same time
-//! therefore share one fsync, and nothing waits for a timer. After a failed write the journal takes no more: the caller
-//! learns why, and what had been acknowledged before is safe.
+//! A transaction is handed over with [`Journal::append`], under the store's lock, so transactions lie in the order of their
+//! revisions. The thread takes whatever has gathered, drops the history that is no longer wanted, writes both in one
+//! commit, syncs once, and reports the batch: writers that wait at the same time share one sync, and nothing waits for a
+//! timer.
+//!
+//! After a failed commit nobody knows what the disk holds, so the journal takes no more: what had not been synced is taken
+//! back in memory too, reads go on with what was acknowledged, and every write is told why until the process is started anew.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Seek as _, Write as _},
+    io,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
-use crate::store::{Change, Revision, Store};
+use jiff::Timestamp;
+use redb::Database;
 
-mod frame;
-mod record;
-mod snapshot;
+use crate::store::{Change, Floor, Key, Revision, Store};
+
+mod file;
+
+use file::LoadError;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("data directory {dir}: {action} failed")]
+    #[error("data directory {dir}: {action} failed: {source}")]
     Io {
         dir: PathBuf,
         action: &'static str,
-        #[source]
         source: io::Error,
     },
     #[error("data directory {dir} is in use by another process; stop that one first")]
     Locked { dir: PathBuf },
-    #[error("{file} is damaged at byte {offset}: {what}; restore it from a backup")]
-    Damaged { file: PathBuf, offset: u64, what: String },
+    #[error("{file} cannot be opened: {why}; make it readable and writable, or restore a backup")]
+    Refused { file: PathBuf, why: String },
+    #[error("{file} is damaged: {what}; restore a backup")]
+    Damaged { file: PathBuf, what: String },
+    #[error("{file} has format {format}, which only a newer version reads; use that version")]
+    Newer { file: PathBuf, format: u64 },
+    #[error("{file} exists already; move it away to restore a backup in its place")]
+    Exists { file: PathBuf },
 }
 
 /// A batch that has reached the disk, or the reason why none will any more.
 pub(crate) type Synced = Result<Vec<Change>, String>;
 
+/// What goes to the disk together.
+#[derive(Debug, Default)]
+struct Batch {
+    changes: Vec<(Change, Timestamp)>,
+    dropped: Vec<(Floor, Vec<Revision>)>,
+}
+
+#[derive(Default)]
 struct Queue {
-    records: Vec<(Vec<u8>, Vec<Change>)>,
+    changes: Vec<(Change, Timestamp)>,
     closing: bool,
     failed: Option<String>,
 }
 
+#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
@@ -65,96 +86,148 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-/// Reads a directory into `store`, and returns the log ready for appending.
+/// The open file; [`Journal::start`] takes it over.
+#[derive(Debug)]
+pub(crate) struct Log {
+    path: PathBuf,
+    database: Database,
+    _lock: Option<File>,
+}
+
+/// Reads a directory into an empty `store`, and returns the file ready for writing.
 pub(crate) fn open(dir: &Path, store: &mut Store) -> Result<Log, JournalError> {
-    let io = |action| {
-        move |source| JournalError::Io {
-            dir: dir.to_owned(),
-            action,
-            source,
-        }
-    };
-    fs::create_dir_all(dir).map_err(io("creating it"))?;
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("lock"))
-        .map_err(io("locking it"))?;
-    lock.try_lock()
-        .map_err(|_| JournalError::Locked { dir: dir.to_owned() })?;
-    snapshot::read(&dir.join("snapshot"), store)?;
-    let path = dir.join("log");
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(io("reading its log")(error)),
-    };
-    let mut good = 0;
-    for frame in frame::frames(&bytes) {
-        let changes = record::decode(frame.payload).map_err(|what| JournalError::Damaged {
-            file: path.clone(),
-            offset: frame.start,
-            what,
-        })?;
-        let newer: Vec<Change> = changes
-            .into_iter()
-            .filter(|change| change.revision > store.revision())
-            .collect();
-        store.commit(&newer);
-        good = frame.end;
+    let lock = lock(dir)?;
+    let path = dir.join(FILE);
+    if !path.exists() {
+        create(dir, Revision::default(), std::iter::empty())?;
     }
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(io("opening its log"))?;
-    if good < bytes.len() as u64 {
-        tracing::warn!(dropped = bytes.len() as u64 - good, log = %path.display(), "cut an unfinished record off the log");
-    }
-    file.set_len(good).map_err(io("cutting its log"))?;
-    file.seek(io::SeekFrom::End(0)).map_err(io("opening its log"))?;
-    sync_dir(dir).map_err(io("syncing it"))?;
+    let (database, path) = guarded(path, |path| builder().open(path), store)?;
     Ok(Log {
-        dir: dir.to_owned(),
-        file,
-        length: good,
-        compact_at: COMPACT_AT,
-        _lock: lock,
+        path,
+        database,
+        _lock: Some(lock),
     })
 }
 
-/// The open log file; [`Journal::start`] takes it over.
-#[derive(Debug)]
-pub(crate) struct Log {
-    dir: PathBuf,
-    file: File,
-    length: u64,
-    compact_at: u64,
-    _lock: File,
+/// Makes the file of a directory that has none, as of `revision`, with these objects.
+pub(crate) fn restore<'a>(
+    dir: &Path,
+    revision: Revision,
+    objects: impl IntoIterator<Item = (Key, &'a [u8])>,
+) -> Result<(), JournalError> {
+    let _lock = lock(dir)?;
+    let path = dir.join(FILE);
+    if path.exists() {
+        return Err(JournalError::Exists { file: path });
+    }
+    create(dir, revision, objects)
+}
+
+/// Opens the database and loads it. redb panics where a page says nonsense, so a panic here means damage; where panics
+/// abort, the process ends instead, which refuses the file too.
+fn guarded(
+    path: PathBuf,
+    open: impl FnOnce(&Path) -> Result<Database, redb::DatabaseError>,
+    store: &mut Store,
+) -> Result<(Database, PathBuf), JournalError> {
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut database = open(&path).map_err(|error| refused(&path, &error))?;
+        file::load(&mut database, store).map_err(|error| unloadable(&path, error))?;
+        Ok(database)
+    }));
+    match opened {
+        Ok(opened) => opened.map(|database| (database, path)),
+        Err(_) => Err(JournalError::Damaged {
+            file: path,
+            what: "its pages contradict each other".to_owned(),
+        }),
+    }
+}
+
+fn unloadable(path: &Path, error: LoadError) -> JournalError {
+    let file = path.to_owned();
+    match error {
+        LoadError::Database(error) => JournalError::Damaged {
+            file,
+            what: error.to_string(),
+        },
+        LoadError::Damaged(what) => JournalError::Damaged { file, what },
+        LoadError::Newer(format) => JournalError::Newer { file, format },
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, JournalError> {
+    fs::create_dir_all(dir).map_err(failed(dir, "creating it"))?;
+    let mut options = OpenOptions::new();
+    let lock = options.create(true).truncate(false).write(true).open(dir.join("lock"));
+    let lock = lock.map_err(failed(dir, "locking it"))?;
+    lock.try_lock()
+        .map_err(|_| JournalError::Locked { dir: dir.to_owned() })?;
+    Ok(lock)
+}
+
+/// The file appears by rename, so it is either whole or not there.
+fn create<'a>(
+    dir: &Path,
+    revision: Revision,
+    objects: impl IntoIterator<Item = (Key, &'a [u8])>,
+) -> Result<(), JournalError> {
+    let (path, beside) = (dir.join(FILE), dir.join("store.new"));
+    if let Err(error) = fs::remove_file(&beside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(failed(dir, "removing an unfinished file")(error));
+    }
+    let database = builder().create(&beside).map_err(|error| refused(&beside, &error))?;
+    file::create(&database, revision, objects).map_err(|error| JournalError::Refused {
+        file: beside.clone(),
+        why: error.to_string(),
+    })?;
+    drop(database);
+    fs::rename(&beside, &path).map_err(failed(dir, "naming the new file"))?;
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(failed(dir, "syncing it"))
+}
+
+fn failed(dir: &Path, action: &'static str) -> impl FnOnce(io::Error) -> JournalError {
+    let dir = dir.to_owned();
+    move |source| JournalError::Io { dir, action, source }
+}
+
+fn refused(path: &Path, error: &redb::DatabaseError) -> JournalError {
+    let file = path.to_owned();
+    match error {
+        redb::DatabaseError::Storage(redb::StorageError::Corrupted(what)) => JournalError::Damaged {
+            file,
+            what: what.clone(),
+        },
+        other => JournalError::Refused {
+            file,
+            why: other.to_string(),
+        },
+    }
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = redb::Builder::new();
+    // Reads are answered from memory, so only the inner pages of the trees are worth keeping.
+    builder.set_cache_size(CACHE);
+    builder
 }
 
 impl Journal {
-    /// Starts the thread. `store` is what snapshots are taken of; `synced` is called after every batch, in order.
+    /// Starts the thread. `store` is compacted and, after a failure, rolled back; `synced` is called after every batch, in order.
     pub(crate) fn start(
         log: Log,
         store: Arc<Mutex<Store>>,
         synced: impl Fn(Synced) + Send + 'static,
     ) -> io::Result<Self> {
-        let queue = Queue {
-            records: Vec::new(),
-            closing: false,
-            failed: None,
-        };
-        let shared = Arc::new(Shared {
-            queue: Mutex::new(queue),
-            arrived: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("journal".into())
-            .spawn(move || run(log, &theirs, &store, &synced))?;
+            .spawn(move || run(&log, &theirs, &store, &synced))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -162,14 +235,12 @@ impl Journal {
     }
 
     /// Queues a transaction. Fails at once when an earlier one could not be written.
-    pub(crate) fn append(&self, changes: Vec<Change>) -> Result<(), String> {
-        let mut framed = Vec::new();
-        frame::write(&mut framed, &record::encode(&changes));
+    pub(crate) fn append(&self, changes: &[Change], now: Timestamp) -> Result<(), String> {
         let mut queue = self.shared.lock();
         if let Some(why) = &queue.failed {
             return Err(why.clone());
         }
-        queue.records.push((framed, changes));
+        queue.changes.extend(changes.iter().map(|change| (change.clone(), now)));
         self.shared.arrived.notify_one();
         Ok(())
     }
@@ -197,63 +268,45 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next batch; none once the journal is closing and all is written.
-    fn next_batch(&self) -> Option<Vec<(Vec<u8>, Vec<Change>)>> {
+    /// What has gathered; none once the journal is closing and all is written.
+    fn next_batch(&self) -> Option<Vec<(Change, Timestamp)>> {
         let mut queue = self.lock();
-        while queue.records.is_empty() && !queue.closing {
+        while queue.changes.is_empty() && !queue.closing {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        let batch = std::mem::take(&mut queue.records);
-        (!batch.is_empty()).then_some(batch)
+        let changes = std::mem::take(&mut queue.changes);
+        (!changes.is_empty()).then_some(changes)
     }
 }
 
-fn run(mut log: Log, shared: &Shared, store: &Mutex<Store>, synced: &impl Fn(Synced)) {
-    while let Some(batch) = shared.next_batch() {
-        if let Err(error) = log.append(&batch) {
-            let why = format!("cannot write {}: {error}", log.dir.join("log").display());
-            tracing::error!(%error, dir = %log.dir.display(), "the journal failed; every further write is refused");
+fn run(log: &Log, shared: &Shared, store: &Mutex<Store>, synced: &impl Fn(Synced)) {
+    let held = || store.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut durable = None;
+    while let Some(changes) = shared.next_batch() {
+        let before = changes.first().map(|(change, _)| Revision(change.revision.0 - 1));
+        let safe = *durable.get_or_insert(before.unwrap_or_default());
+        let batch = Batch {
+            changes,
+            dropped: held().compact(Timestamp::now(), safe),
+        };
+        if let Err(error) = file::write(&log.database, &batch) {
+            let why = format!(
+                "cannot write {}: {error}; reads go on with what was saved, writes need a restart once this is mended",
+                log.path.display()
+            );
+            tracing::error!(%error, file = %log.path.display(), "the journal failed; every further write is refused");
+            // Both locks in the order of a writer, so that no write slips in between.
+            let mut store = held();
             shared.lock().failed = Some(why.clone());
+            store.roll_back(safe);
+            drop(store);
             synced(Err(why));
             return;
         }
-        synced(Ok(batch.into_iter().flat_map(|(_, changes)| changes).collect()));
-        if log.length >= log.compact_at
-            && let Err(error) = log.compact(store)
-        {
-            tracing::warn!(%error, dir = %log.dir.display(), "compaction failed; the log goes on growing");
-            log.compact_at = log.length * 2;
-        }
+        let changes: Vec<Change> = batch.changes.into_iter().map(|(change, _)| change).collect();
+        durable = newest(&changes);
+        synced(Ok(changes));
     }
-}
-
-impl Log {
-    fn append(&mut self, batch: &[(Vec<u8>, Vec<Change>)]) -> io::Result<()> {
-        let bytes: Vec<u8> = batch.iter().flat_map(|(framed, _)| framed).copied().collect();
-        self.file.write_all(&bytes)?;
-        self.file.sync_data()?;
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Writes the whole state beside the log, then empties the log. A crash in between only leaves records that the
-    /// snapshot already covers, and they are skipped on replay.
-    fn compact(&mut self, store: &Mutex<Store>) -> io::Result<()> {
-        let state = snapshot::take(&store.lock().unwrap_or_else(PoisonError::into_inner));
-        let size = snapshot::write(&self.dir.join("snapshot"), &state)?;
-        sync_dir(&self.dir)?;
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        self.file.sync_all()?;
-        tracing::debug!(revision = %state.revision, bytes = size, "compacted the log");
-        self.length = 0;
-        self.compact_at = COMPACT_AT.max(size * 2);
-        Ok(())
-    }
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// The newest revision in a batch.
@@ -261,8 +314,10 @@ pub(crate) fn newest(batch: &[Change]) -> Option<Revision> {
     batch.last().map(|change| change.revision)
 }
 
-/// Log bytes after which a snapshot is taken.
-const COMPACT_AT: u64 = 16 << 20;
+const FILE: &str = "store.redb";
+const CACHE: usize = 8 << 20;
 
+#[cfg(test)]
+mod disk;
 #[cfg(test)]
 mod tests;

@@ -51,6 +51,14 @@ pub(crate) fn check_type(write: &Write<'_>, object: &mut Value) -> Result<(), St
         || (!have_version.is_empty() && have_version != expected)
     {
         let shown = if have_kind.is_empty() { &kind.kind } else { &have_kind };
+        if have_version == expected || have_version.is_empty() {
+            let internal = if kind.group().is_empty() { "core" } else { kind.group() };
+            return Err(Status::bad_request(format!(
+                "{shown} in version \"{0}\" cannot be handled as a {1}: converting ({0}.{shown}) to ({internal}.{1}): \
+                 unknown conversion",
+                kind.version, kind.kind
+            )));
+        }
         return Err(Status::bad_request(format!(
             "{shown} in version \"{}\" cannot be handled as a {}: no kind \"{shown}\" is registered for version \
              \"{have_version}\" in scheme",

@@ -101,7 +101,7 @@ fn start(store: &Store, query: &ListQuery) -> Result<(Revision, Option<Place>), 
             return forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided");
         }
         (other, _) => {
-            let allowed = ["Exact", "NotOlderThan"];
+            let allowed = ["Exact", "NotOlderThan", ""];
             let error = FieldError::not_supported("resourceVersionMatch", other, allowed);
             return Err(Status::invalid_options("ListOptions", error));
         }

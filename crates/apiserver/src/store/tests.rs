@@ -17,7 +17,7 @@ fn put(store: &mut Store, namespace: &str, name: &str, value: u32) -> Revision {
         json!({"metadata": {"name": name}, "v": value}),
     );
     let changes = txn.into_changes();
-    store.commit(&changes);
+    store.commit(&changes, Timestamp::UNIX_EPOCH);
     store.revision()
 }
 
@@ -29,7 +29,7 @@ fn delete(store: &mut Store, namespace: &str, name: &str) {
     let mut txn = Txn::new(store);
     txn.delete(key, last);
     let changes = txn.into_changes();
-    store.commit(&changes);
+    store.commit(&changes, Timestamp::UNIX_EPOCH);
 }
 
 #[test]
@@ -53,22 +53,32 @@ fn every_change_has_its_own_revision_as_resource_version() {
     let second = txn.put(Key::new(&pods(), "a", "y"), json!({"metadata": {}}));
     assert_eq!((first.resource_version(), second.resource_version()), ("1", "2"));
     let changes = txn.into_changes();
-    store.commit(&changes);
+    store.commit(&changes, Timestamp::UNIX_EPOCH);
     assert_eq!(store.revision(), Revision(2));
 }
 
 #[test]
-fn a_history_that_was_cut_says_expired() {
-    let mut store = Store::default();
-    for round in 0..HISTORY + 2 {
-        put(&mut store, "a", "x", u32::try_from(round).unwrap());
+fn a_history_is_cut_by_count_and_says_expired() {
+    let mut store = Store::new(Limits {
+        events: 5,
+        ..Limits::default()
+    });
+    for value in 0..7 {
+        put(&mut store, "a", "x", value);
     }
     let now = store.revision();
+    assert_eq!(
+        store.events_after(&pods(), Revision(0), now).unwrap().count(),
+        7,
+        "only compaction drops"
+    );
+    store.compact(Timestamp::UNIX_EPOCH, now);
     assert_eq!(
         store.events_after(&pods(), Revision(1), now).err(),
         Some(Expired { oldest: Revision(2) })
     );
-    assert_eq!(store.events_after(&pods(), Revision(2), now).unwrap().count(), HISTORY);
+    assert_eq!(store.events_after(&pods(), Revision(2), now).unwrap().count(), 5);
+    assert!(store.list_at(&pods(), None, Revision(1)).is_err());
     let other = Resource::new("", "nodes");
     assert_eq!(
         store.events_after(&other, Revision(0), now).unwrap().count(),
@@ -78,19 +88,39 @@ fn a_history_that_was_cut_says_expired() {
 }
 
 #[test]
-fn a_loaded_store_expires_what_lies_before_the_snapshot() {
+fn a_history_is_cut_by_age() {
     let mut store = Store::default();
-    store.load(
-        Key::new(&pods(), "a", "x"),
-        json!({"metadata": {"resourceVersion": "7"}}),
-    );
-    store.loaded(Revision(9));
+    put(&mut store, "a", "x", 1);
+    let age = Limits::default().age;
+    assert_eq!(store.compact(Timestamp::UNIX_EPOCH + age, Revision(1)), []);
+    let later = Timestamp::UNIX_EPOCH + age + SignedDuration::from_secs(1);
+    assert_eq!(store.compact(later, Revision(0)), [], "it may have to be taken back");
+    let floor = Floor {
+        resource: pods(),
+        revision: Revision(1),
+    };
+    assert_eq!(store.compact(later, Revision(1)), [(floor, vec![Revision(1)])]);
+    assert!(store.events_after(&pods(), Revision(0), Revision(1)).is_err());
+    assert!(store.events_after(&pods(), Revision(1), Revision(1)).is_ok());
+}
+
+#[test]
+fn a_restored_store_expires_what_lies_before_it() {
+    let mut store = Store::default();
+    let text = br#"{"metadata": {"resourceVersion": "7"}}"#;
+    store.load(Key::new(&pods(), "a", "x"), Object::from_text(text).unwrap());
+    store.loaded(Revision(9), Revision(9), []);
     assert!(store.events_after(&pods(), Revision(8), Revision(9)).is_err());
     assert_eq!(
         store.events_after(&pods(), Revision(9), Revision(9)).unwrap().count(),
         0
     );
     assert_eq!(put(&mut store, "a", "y", 0), Revision(10));
+}
+
+#[test]
+fn what_is_no_json_is_refused_before_anybody_reads_it() {
+    assert!(Object::from_text(b"{\"a\": ").is_err());
 }
 
 #[derive(Clone, Debug)]
@@ -151,5 +181,27 @@ proptest! {
             }
             prop_assert_eq!(content(listed.iter()), model.clone());
         }
+    }
+
+    /// Taking changes back leads to exactly the state that was there, and new changes go on from it.
+    #[test]
+    fn rolling_back_leads_to_the_past(before in prop::collection::vec(step(), 0..20), after in prop::collection::vec(step(), 0..20)) {
+        let run = |store: &mut Store, steps: &[Step]| {
+            for step in steps {
+                match step {
+                    Step::Put(ns, name, value) => { put(store, &ns.to_string(), &name.to_string(), *value); }
+                    Step::Delete(ns, name) => delete(store, &ns.to_string(), &name.to_string()),
+                }
+            }
+        };
+        let mut store = Store::default();
+        run(&mut store, &before);
+        let (then, model) = (store.revision(), content(store.list(&pods(), None)));
+        run(&mut store, &after);
+        store.roll_back(then);
+        prop_assert_eq!(store.revision(), then);
+        prop_assert_eq!(content(store.list(&pods(), None)), model);
+        prop_assert_eq!(store.events_after(&pods(), Revision(0), then).unwrap().count() as u64, then.0);
+        prop_assert_eq!(put(&mut store, "z", "z", 1), then.next());
     }
 }

@@ -72,7 +72,7 @@ async fn a_watch_list_begins_with_everything_and_a_bookmark() {
 async fn a_watch_that_is_too_old_is_told_so_and_ends() {
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&server()));
     let first = maps.create(&PostParams::default(), &map("a", false)).await.unwrap();
-    for n in 0..600 {
+    for n in 0..4100 {
         relabel(&maps, "a", Some(if n % 2 == 0 { "x" } else { "y" })).await;
     }
     let mut stream = maps

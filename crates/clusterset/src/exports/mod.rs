@@ -109,8 +109,21 @@ pub struct Exported {
     pub export: Export,
     /// A headless service has more endpoints than may be told.
     pub is_truncated: bool,
+    /// Ready endpoints behind an IP that are outside the accepted pod prefixes. The own cluster reaches them as they are; the others
+    /// are not told of them, and use the service's own IPs.
+    pub outside: Vec<ReadyEndpoint>,
     /// Ready endpoints of a headless service that no other cluster can reach: outside the accepted pod prefixes.
     pub unreachable: usize,
+}
+
+impl Exported {
+    /// What the own cluster's nodes are told: the endpoints outside the pod prefixes too.
+    pub fn at_home(&self) -> Export {
+        let mut export = self.export.clone();
+        export.service.endpoints.extend(self.outside.iter().cloned());
+        export.service.endpoints.sort();
+        export
+    }
 }
 
 /// Why a service is not exported. The names are the reasons of the `Valid` condition (MCS API).
@@ -148,7 +161,13 @@ pub fn export(
         ImportKind::ClusterSetIP => (total, 0),
         ImportKind::Headless => (count(inside.iter()), count(outside.iter())),
     };
-    let is_truncated = kind == ImportKind::Headless && inside.len() > limit;
+    let inside_count = inside.len();
+    let endpoints = subset::stable(inside, limit);
+    let outside = match kind {
+        ImportKind::ClusterSetIP => subset::stable(outside, limit - endpoints.len()),
+        ImportKind::Headless => Vec::new(),
+    };
+    let is_truncated = kind == ImportKind::Headless && inside_count > limit;
     let terms = Terms {
         internal_traffic_policy: service.internal_traffic_policy.clone(),
         traffic_distribution: service.traffic_distribution.clone(),
@@ -164,12 +183,13 @@ pub fn export(
         session_affinity: service.session_affinity,
         exported_at: request.exported_at,
         service_ips,
-        endpoints: subset::stable(inside, limit),
+        endpoints,
         ready_count: u32::try_from(ready_count).unwrap_or(u32::MAX),
     };
     Ok(Exported {
         export: Export { service: told, terms },
         is_truncated,
+        outside,
         unreachable,
     })
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use hostnet::{Desired, Observed, Peer, RemoteCluster, Source, Underlay, Via, Vtep, plan, tags, vtep};
+use hostnet::{Desired, Observed, Peer, RemoteCluster, Source, Underlay, Via, Vips, Vtep, plan, tags, vtep};
 use hostnet_linux::{HostNet, NetNs};
 use ipnet::IpNet;
 
@@ -181,6 +181,8 @@ pub(crate) fn desired(via: Via) -> Desired {
             .to_vec(),
         clusters: BTreeMap::from([("north".into(), north), ("west".into(), west)]),
         gateway: via == Via::Tun,
+        vips: Vips::default(),
+        untracked: None,
         keep_source: true,
     }
 }
@@ -204,6 +206,12 @@ impl Tun {
         assert_eq!((made, kept), (0, 0), "{}", std::io::Error::last_os_error());
         run(Command::new("ip").args(["link", "set", name, "up"]));
         Self(file)
+    }
+
+    /// What the other end of a cable sends.
+    pub(crate) fn send(&self, packet: &[u8]) {
+        use std::io::Write;
+        (&self.0).write_all(packet).unwrap();
     }
 
     /// Reads packets until one satisfies `wanted`.

@@ -14,10 +14,10 @@ use nix::sys::socket::{getsockopt, sockopt::TcpMaxSeg};
 
 use crate::node::{DEADLINE, Sandbox, Tun, desired, peer_vtep, privileged};
 
-struct World {
-    pod: Sandbox,
-    node: Sandbox,
-    far: Sandbox,
+pub(crate) struct World {
+    pub(crate) pod: Sandbox,
+    pub(crate) node: Sandbox,
+    pub(crate) far: Sandbox,
 }
 
 /// The same in both families: (pod, remote, not remote but behind the default route).
@@ -27,7 +27,7 @@ const FAMILIES: [[&str; 3]; 2] = [
 ];
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = Self {
             pod: Sandbox::new("pod"),
             node: Sandbox::new("node"),
@@ -72,7 +72,7 @@ impl World {
     }
 
     /// Makes `far` the VXLAN peer that the node's state expects.
-    fn far_joins(&self) {
+    pub(crate) fn far_joins(&self) {
         let (end, far) = (peer_vtep(), &self.far);
         far.ip("link add vx type vxlan id 7450 dstport 4801 local 192.0.2.2 dev eth0 nolearning");
         far.ip(&format!("link set vx address {} mtu 1450 up", end.mac));

@@ -5,6 +5,7 @@ use crate::desired::{Peer, RemoteCluster, Source, Underlay, Via};
 use crate::op::Blocked;
 use crate::state::{Nexthop, TunLink};
 use crate::sysctl::SysctlKey;
+use crate::vips::{SLOTS, VipElements, VipPort, Vips};
 use crate::vtep::vtep;
 
 /// A worker of a cluster with one gateway, and one other dual-stack cluster.
@@ -26,7 +27,25 @@ fn worker() -> Desired {
         }],
         clusters: BTreeMap::from([("west".into(), west(Via::Vtep(vtep("gw-1").address)))]),
         gateway: false,
+        vips: vips(),
+        untracked: None,
         keep_source: true,
+    }
+}
+
+fn vips() -> Vips {
+    let port = VipPort {
+        address: "244.174.0.9".parse().unwrap(),
+        protocol: crate::Protocol::Tcp,
+        port: 80,
+    };
+    let mut elements = VipElements::default();
+    for slot in 0..SLOTS {
+        elements.put(port, slot, "10.2.0.9:8080".parse().unwrap());
+    }
+    Vips {
+        range: nets(&["244.174.0.0/16"]),
+        elements,
     }
 }
 
@@ -76,8 +95,12 @@ fn a_failover_is_one_op_a_family() {
     let (mut desired, mut observed) = (worker(), node());
     settle(&desired, &mut observed);
     let other = vtep("gw-2").address;
+    let before = desired.clone();
     desired.clusters.insert("west".into(), west(Via::Vtep(other)));
+    assert_eq!(crate::moves(&before, &before).ops, []);
+    let moves = crate::moves(&before, &desired);
     let steps = settle(&desired, &mut observed);
+    assert_eq!(moves, steps, "the short way and the whole one agree");
     assert!(
         matches!(steps.ops[..], [Op::SetNexthop(_, Nexthop::Vtep(a)), Op::SetNexthop(_, Nexthop::Vtep(b))] if a == other && b == other)
     );
@@ -232,8 +255,9 @@ fn any_desired() -> impl Strategy<Value = Desired> {
         ),
         0..3,
     );
-    (clusters, peers, sources, any::<bool>(), any::<bool>(), prefixes()).prop_map(
-        |(clusters, peers, sources, gateway, keep_source, local)| Desired {
+    let vips = prop_oneof![Just(Vips::default()), Just(vips())];
+    (clusters, peers, sources, any::<bool>(), any::<bool>(), prefixes(), vips).prop_map(
+        |(clusters, peers, sources, gateway, keep_source, local, vips)| Desired {
             peers: peers
                 .into_iter()
                 .map(|(n, underlay)| Peer {
@@ -252,6 +276,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
             gateway,
             keep_source,
             local,
+            vips,
             ..worker()
         },
     )
@@ -261,8 +286,8 @@ fn any_desired() -> impl Strategy<Value = Desired> {
 fn meddle(observed: &mut Observed, how: &[u8]) {
     for step in how {
         let state = &mut observed.state;
-        match step % 16 {
-            0 => state.nft = None,
+        match step % 18 {
+            0 => (state.nft, state.vips) = Default::default(),
             1 => drop(state.rules.pop()),
             2 => state.rules.reverse(),
             3 => state.rules.extend(state.rules.clone()),
@@ -288,6 +313,12 @@ fn meddle(observed: &mut Observed, how: &[u8]) {
             11 => observed.facts.tun = None,
             12 => observed.facts.tun = Some(TunLink { carrier: true }),
             13 => observed.facts.underlay_mtu = observed.facts.underlay_mtu.map_or(Some(1500), |_| None),
+            15 => drop(state.vips.slots.pop_first()),
+            16 => state
+                .vips
+                .slots
+                .values_mut()
+                .for_each(|slots| slots[5] = "10.2.0.1:1".parse().ok()),
             14 => state.nexthops.values_mut().for_each(|to| *to = Nexthop::Other),
             _ => state
                 .fdb

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_api::{Cluster, ConvertError, mirror_name, node_from};
+use k8s_api::{Cluster, ConvertError, clusterset_range, mirror_name, node_from};
 use kube::{Resource, ResourceExt};
-use model::{ClusterId, ClusterState, Snapshot, names};
+use model::{ClusterId, ClusterState, ImportedService, Snapshot, names};
 
 use super::sources::Latest;
 use super::{Freshness, View};
@@ -53,6 +53,8 @@ fn unheard(latest: &Latest, has_snapshot: bool) -> Option<String> {
     latest.links().into_iter().find_map(|(kind, link)| match link {
         Link::Connecting(None) => Some(format!("{kind} objects were not listed yet")),
         Link::Connecting(Some(why)) => Some(format!("{kind} objects cannot be listed: {why}")),
+        // Without the MCS API there is nothing to import, and everything else goes on.
+        Link::Absent if kind == "ServiceImport" => None,
         Link::Absent if has_snapshot || kind == "Cluster" => Some(format!(
             "the API server does not have the kind {kind}; `tombolo join` installs it"
         )),
@@ -89,6 +91,13 @@ fn assemble(latest: &Latest, cluster: ClusterId) -> (Snapshot, Vec<ConvertError>
         Ok((cluster.id.clone(), cluster))
     });
     snapshot.clusters = clusters.into_iter().collect();
+    let own = latest.clusters.objects.values();
+    for object in own.filter(|object| object.name_any() == snapshot.cluster.as_str()) {
+        match clusterset_range(object) {
+            Ok(range) => snapshot.clusterset_range = range,
+            Err(error) => malformed.push(error),
+        }
+    }
     let gateways = read(&latest.gateways, &mut malformed, |object| {
         let gateway = model::Gateway::try_from(object)?;
         named("Gateway", object, &gateway.id.to_string())?;
@@ -106,6 +115,13 @@ fn assemble(latest: &Latest, cluster: ClusterId) -> (Snapshot, Vec<ConvertError>
             Ok(((export.key.clone(), export.cluster.clone()), export))
         });
         snapshot.exports = exports.into_iter().collect();
+    }
+    if let Some(watched) = &latest.imports {
+        let imports = read(watched, &mut malformed, |object| {
+            let import = ImportedService::try_from(object)?;
+            Ok((import.key.clone(), import))
+        });
+        snapshot.imports = imports.into_iter().collect();
     }
     if let Some(watched) = &latest.nodes {
         let nodes = read(watched, &mut malformed, |object| {

@@ -31,6 +31,8 @@ pub struct SnapshotOptions {
     pub nodes: bool,
     /// Whether exported services are of interest.
     pub exports: bool,
+    /// Whether imports are of interest.
+    pub imports: bool,
     /// File that keeps the last snapshot, one for each process on a node.
     pub saved: Option<PathBuf>,
 }

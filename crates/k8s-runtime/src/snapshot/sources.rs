@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use k8s_api::mcs::ServiceImport;
 use k8s_api::{Cluster, ExportedService, Gateway};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
@@ -13,6 +14,7 @@ pub(super) struct Sources {
     clusters: watch::Receiver<Arc<Watched<Cluster>>>,
     gateways: watch::Receiver<Arc<Watched<Gateway>>>,
     exports: Option<watch::Receiver<Arc<Watched<ExportedService>>>>,
+    imports: Option<watch::Receiver<Arc<Watched<ServiceImport>>>>,
     nodes: Option<watch::Receiver<Arc<Watched<Node>>>>,
 }
 
@@ -21,6 +23,7 @@ pub(super) struct Latest {
     pub(super) clusters: Arc<Watched<Cluster>>,
     pub(super) gateways: Arc<Watched<Gateway>>,
     pub(super) exports: Option<Arc<Watched<ExportedService>>>,
+    pub(super) imports: Option<Arc<Watched<ServiceImport>>>,
     pub(super) nodes: Option<Arc<Watched<Node>>>,
 }
 
@@ -33,6 +36,7 @@ impl Sources {
             exports: options
                 .exports
                 .then(|| watch_all(Api::namespaced(client.clone(), namespace))),
+            imports: options.imports.then(|| watch_all(Api::all(client.clone()))),
             nodes: options.nodes.then(|| watch_all(Api::all(client.clone()))),
         }
     }
@@ -45,6 +49,10 @@ impl Sources {
                 .exports
                 .as_mut()
                 .map(|watch| Arc::clone(&watch.borrow_and_update())),
+            imports: self
+                .imports
+                .as_mut()
+                .map(|watch| Arc::clone(&watch.borrow_and_update())),
             nodes: self.nodes.as_mut().map(|watch| Arc::clone(&watch.borrow_and_update())),
         }
     }
@@ -55,6 +63,7 @@ impl Sources {
             changed = self.clusters.changed() => changed,
             changed = self.gateways.changed() => changed,
             changed = of(&mut self.exports) => changed,
+            changed = of(&mut self.imports) => changed,
             changed = of(&mut self.nodes) => changed,
         };
         changed.is_ok()
@@ -72,10 +81,12 @@ impl Latest {
     /// How each watch stands to its server, by kind.
     pub(super) fn links(&self) -> Vec<(&'static str, &Link)> {
         let exports = self.exports.as_ref().map(|watched| ("ExportedService", &watched.link));
+        let imports = self.imports.as_ref().map(|watched| ("ServiceImport", &watched.link));
         let nodes = self.nodes.as_ref().map(|watched| ("Node", &watched.link));
         [("Cluster", &self.clusters.link), ("Gateway", &self.gateways.link)]
             .into_iter()
             .chain(exports)
+            .chain(imports)
             .chain(nodes)
             .collect()
     }

@@ -75,6 +75,7 @@ fn options() -> SnapshotOptions {
         cluster: None,
         nodes: true,
         exports: true,
+        imports: false,
         saved: None,
     }
 }

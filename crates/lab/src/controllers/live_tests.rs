@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use apiserver::{ApiServer, Config};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::pod::{is_ready, is_terminating, node_of};
-use super::{garbage, reconcile};
+use super::{garbage, namespaces, reconcile};
 
 /// A cluster with two gateways and a worker, its controllers, and something like a kubelet. Dropping it ends them.
 struct Cluster {
@@ -273,3 +273,18 @@ async fn an_object_stays_while_one_of_its_owners_does() {
 
 const POLL: Duration = Duration::from_millis(20);
 const DEADLINE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_namespace_of_an_external_server_has_what_pods_need() {
+    let cluster = Cluster::start().await;
+    let accounts = cluster.api::<ServiceAccount>();
+    accounts.delete("default", &DeleteParams::default()).await.unwrap();
+    let _task = tokio::spawn(namespaces::run(cluster.client.clone(), Some("PEM".to_owned())));
+    eventually("the account and the CA", async || {
+        let map = cluster.api::<ConfigMap>().get_opt("kube-root-ca.crt").await.unwrap();
+        let has_ca = map.is_some_and(|map| map.data.unwrap()["ca.crt"] == "PEM");
+        let account = accounts.get_opt("default").await.unwrap();
+        account.filter(|_| has_ca)
+    })
+    .await;
+}

@@ -14,10 +14,12 @@
 
 mod daemon_set;
 mod deployment;
+mod duties;
 mod endpoint_slices;
 mod garbage;
 #[cfg(test)]
 mod live_tests;
+pub(crate) mod namespaces;
 mod node_lifecycle;
 mod pod;
 mod replica_set;
@@ -45,6 +47,9 @@ pub struct Args {
     /// Kubeconfig of an administrator of the cluster.
     #[arg(long, env = "KUBECONFIG")]
     pub kubeconfig: PathBuf,
+    /// The API server is not the lab's: leave alone what controllers of its own do, and look after namespaces.
+    #[arg(long)]
+    pub external: bool,
 }
 
 /// Runs the controllers of one cluster until the process ends.
@@ -54,7 +59,16 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = mirror::client(Some(&args.kubeconfig)).await?;
     tracing::info!("controllers started");
-    tokio::join!(reconcile(client.clone()), garbage::run(client));
+    if args.external {
+        let ca = namespaces::ca(&args.kubeconfig)?;
+        tokio::join!(
+            reconcile(client.clone()),
+            garbage::run(client.clone()),
+            namespaces::run(client, ca)
+        );
+    } else {
+        tokio::join!(reconcile(client.clone()), garbage::run(client));
+    }
     Ok(())
 }
 
@@ -74,15 +88,18 @@ async fn reconcile(client: Client) {
 
 /// Everything that should be written now.
 fn decide(world: &World, now: Timestamp) -> Vec<Write> {
-    [
-        daemon_set::reconcile(world),
-        deployment::reconcile(world, now),
-        replica_set::reconcile(world),
-        scheduler::reconcile(world),
-        endpoint_slices::reconcile(world),
-        node_lifecycle::reconcile(world, now),
-    ]
-    .concat()
+    let mut writes = Vec::new();
+    if !duties::is_done_by(duties::CONTROLLER_MANAGER, world, now) {
+        writes.extend(daemon_set::reconcile(world));
+        writes.extend(deployment::reconcile(world, now));
+        writes.extend(replica_set::reconcile(world));
+        writes.extend(endpoint_slices::reconcile(world));
+        writes.extend(node_lifecycle::reconcile(world, now));
+    }
+    if !duties::is_done_by(duties::SCHEDULER, world, now) {
+        writes.extend(scheduler::reconcile(world));
+    }
+    writes
 }
 
 async fn execute(client: &Client, write: &Write) {

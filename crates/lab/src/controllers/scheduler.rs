@@ -1,8 +1,8 @@
 //! The scheduler: gives each unbound pod a node.
 //!
 //! A node is fit when it is Ready, not cordoned, and carries the labels of the pod's nodeSelector. Among the fit ones the pod
-//! goes where the fewest of its siblings are, then where the fewest pods are, so that replicas spread. Taints, affinities and
-//! resources are not looked at.
+//! goes where the fewest of its siblings are, then where the fewest pods are, so that replicas spread. Taints, resources, and
+//! affinities other than to one node by name are not looked at.
 
 use std::collections::BTreeMap;
 
@@ -32,10 +32,11 @@ pub(super) fn reconcile(world: &World) -> Vec<Write> {
         .filter(|pod| node_of(pod).is_none() && !is_terminating(pod.as_ref()) && !is_finished(pod))
     {
         let selector = pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
+        let named = named_node(pod);
         let fit = world
             .nodes
             .iter()
-            .filter(|node| is_open(node) && admits(node, selector));
+            .filter(|node| is_open(node) && admits(node, selector) && named.is_none_or(|name| node.name_any() == name));
         let count = |node: &Node| {
             let name = node.name_any();
             let near = siblings.get(&(owner(pod), name.clone())).copied().unwrap_or(0);
@@ -50,6 +51,18 @@ pub(super) fn reconcile(world: &World) -> Vec<Write> {
         writes.push(Write::to(pod.as_ref(), Verb::Bind(node)));
     }
     writes
+}
+
+/// The node that a DaemonSet controller means: it names it in a required affinity.
+fn named_node(pod: &Pod) -> Option<&str> {
+    let affinity = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
+    let fields = required
+        .node_selector_terms
+        .iter()
+        .flat_map(|term| term.match_fields.iter().flatten());
+    let mut names = fields.filter(|field| field.key == "metadata.name" && field.operator == "In");
+    names.next()?.values.as_ref()?.first().map(String::as_str)
 }
 
 fn is_open(node: &Node) -> bool {

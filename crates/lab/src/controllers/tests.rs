@@ -333,3 +333,28 @@ fn a_silent_node_and_its_pods_are_no_longer_believed() {
     let writes = summary(&decide(&world, at(51)));
     assert_eq!(writes, ["Node/gw1 status", "Pod/a status"]);
 }
+
+#[test]
+fn what_kubernetes_own_controllers_do_is_left_to_them() {
+    let mut world = three_nodes();
+    world.daemon_sets = vec![object(daemon_set(&template()))];
+    assert!(!decide(&world, now()).is_empty());
+    let lease =
+        |name: &str| object(json!({"metadata": {"name": name}, "spec": {"renewTime": "1970-01-01T00:00:00.000000Z"}}));
+    world.leaders = vec![lease("kube-controller-manager")];
+    assert_eq!(summary(&decide(&world, now())), Vec::<String>::new());
+    let later = now() + SignedDuration::from_secs(60);
+    let pods = decide(&world, later);
+    assert!(!created(&pods, "Pod").is_empty(), "its holder has stopped");
+
+    // As the real controller leaves a pod to the scheduler.
+    world.pods = vec![object(json!({
+        "metadata": {"name": "agent-x", "namespace": "n", "uid": "u"},
+        "spec": {"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["worker"]}]}],
+        }}}},
+    }))];
+    assert_eq!(summary(&decide(&world, now())), ["Pod/agent-x bind worker"]);
+    world.leaders.push(lease("kube-scheduler"));
+    assert_eq!(summary(&decide(&world, now())), Vec::<String>::new());
+}

@@ -16,6 +16,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<Arc<Node>>,
     /// The heartbeats of nodes, in `kube-node-lease`.
     pub(super) heartbeats: Vec<Arc<Lease>>,
+    /// The Leases of the controllers that come with Kubernetes, in `kube-system`.
+    pub(super) leaders: Vec<Arc<Lease>>,
     pub(super) pods: Vec<Arc<Pod>>,
     pub(super) daemon_sets: Vec<Arc<DaemonSet>>,
     pub(super) deployments: Vec<Arc<Deployment>>,
@@ -55,6 +57,7 @@ fn is_controlled_by(object: &impl ResourceExt, owner: &impl ResourceExt) -> bool
 pub(super) struct Mirrors {
     nodes: Mirror<Node>,
     heartbeats: Mirror<Lease>,
+    leaders: Mirror<Lease>,
     pods: Mirror<Pod>,
     daemon_sets: Mirror<DaemonSet>,
     deployments: Mirror<Deployment>,
@@ -71,10 +74,17 @@ impl Mirrors {
                 Mirror::watch(Api::all(client.clone()), Default::default(), changes.clone())
             };
         }
-        let leases = Api::namespaced(client.clone(), NODE_LEASE_NAMESPACE);
+        let leases = |namespace| {
+            Mirror::watch(
+                Api::namespaced(client.clone(), namespace),
+                Default::default(),
+                changes.clone(),
+            )
+        };
         Self {
             nodes: all!(),
-            heartbeats: Mirror::watch(leases, Default::default(), changes.clone()),
+            heartbeats: leases("kube-node-lease"),
+            leaders: leases("kube-system"),
             pods: all!(),
             daemon_sets: all!(),
             deployments: all!(),
@@ -88,6 +98,7 @@ impl Mirrors {
     pub(super) fn world(&self) -> Option<World> {
         let is_synced = self.nodes.is_synced()
             && self.heartbeats.is_synced()
+            && self.leaders.is_synced()
             && self.pods.is_synced()
             && self.daemon_sets.is_synced()
             && self.deployments.is_synced()
@@ -97,6 +108,7 @@ impl Mirrors {
         is_synced.then(|| World {
             nodes: self.nodes.objects(),
             heartbeats: self.heartbeats.objects(),
+            leaders: self.leaders.objects(),
             pods: self.pods.objects(),
             daemon_sets: self.daemon_sets.objects(),
             deployments: self.deployments.objects(),
@@ -106,6 +118,3 @@ impl Mirrors {
         })
     }
 }
-
-/// Where kubelets renew their Lease.
-const NODE_LEASE_NAMESPACE: &str = "kube-node-lease";

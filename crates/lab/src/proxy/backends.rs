@@ -86,6 +86,18 @@ pub(super) fn backends(services: &[Arc<Service>], slices: &[Arc<EndpointSlice>])
     backends
 }
 
+/// Sends what is for the API server to these, where there are any: the server may tell an address that is none of the lab's.
+pub(super) fn reach_api_at(endpoints: &[SocketAddr], backends: &mut Backends) {
+    for (frontend, backend) in backends.iter_mut().filter(|_| !endpoints.is_empty()) {
+        if backend.service == "default/kubernetes" {
+            let same_family = endpoints
+                .iter()
+                .filter(|endpoint| endpoint.is_ipv4() == frontend.address.is_ipv4());
+            backend.endpoints = same_family.copied().collect();
+        }
+    }
+}
+
 fn cluster_ips(spec: &ServiceSpec) -> BTreeSet<IpAddr> {
     let all = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
     // A headless service says "None", which is no address.

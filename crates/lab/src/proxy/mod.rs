@@ -16,6 +16,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -39,6 +40,9 @@ pub struct Args {
     /// The cluster's pod prefixes: sources outside them are masqueraded.
     #[arg(long = "pod-prefix", value_delimiter = ',')]
     pub pod_prefixes: Vec<IpNet>,
+    /// Where the API server is reached, if not where the Service `kubernetes` says.
+    #[arg(long = "api-endpoint")]
+    pub api_endpoints: Vec<SocketAddr>,
     /// Remove everything the proxy made on this node, and end.
     #[arg(long)]
     pub cleanup: bool,
@@ -65,7 +69,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         if !(services.is_synced() && slices.is_synced()) {
             continue;
         }
-        let desired = backends::backends(&services.objects(), &slices.objects());
+        let mut desired = backends::backends(&services.objects(), &slices.objects());
+        backends::reach_api_at(&args.api_endpoints, &mut desired);
         if applied.as_ref() == Some(&desired) {
             continue;
         }

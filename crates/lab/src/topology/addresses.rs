@@ -21,10 +21,15 @@ impl Pool {
     /// Nodes that fit into a /28 beside the router, the API server and the two addresses that no host may have.
     pub(super) const NODES: usize = 12;
 
-    pub(super) fn new(seed: u64, family: IpFamily) -> Self {
+    /// Prefixes in `taken` are somebody else's.
+    pub(super) fn new(seed: u64, family: IpFamily, taken: &[IpNet]) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut octets: Vec<u8> = (1..=254).collect();
         rng.shuffle(&mut octets);
+        octets.retain(|octet| {
+            let own = v4(*octet);
+            !taken.iter().any(|taken| taken.contains(&own) || own.contains(taken))
+        });
         Self { family, rng, octets }
     }
 
@@ -63,7 +68,6 @@ impl Pool {
         let unique = 0xfd00 | u16::from(pods);
         let (global, site): (u16, u16) = (self.rng.u16(..), self.rng.u16(..));
         let subnet = u16::from(self.rng.u8(..0xff)) << 8;
-        let v4 = |octet: u8| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, octet, 0, 0), 16));
         let v6 = |subnet, length| {
             IpNet::V6(Ipv6Net::new_assert(
                 Ipv6Addr::new(unique, global, site, subnet, 0, 0, 0, 0),
@@ -90,6 +94,10 @@ impl Pool {
             IpFamily::Dual => vec![v4, v6],
         }
     }
+}
+
+fn v4(octet: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, octet, 0, 0), 16))
 }
 
 /// The address at an offset in a prefix.

@@ -18,6 +18,7 @@ mod tests;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -45,6 +46,18 @@ pub struct Options {
     pub underlay_mtu: u16,
     /// All clusters claim the same pod and service prefixes, which no product can join.
     pub is_overlapping: bool,
+    /// API servers that take the embedded ones' place: those of the clusters, in order, then the broker's. Or none.
+    pub servers: Vec<Server>,
+}
+
+/// An API server that was there before the lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Server {
+    /// A kubeconfig with an administrator's rights.
+    pub kubeconfig: PathBuf,
+    /// The prefixes from which it gives Services their addresses, of the lab's families.
+    pub service_prefixes: Vec<IpNet>,
 }
 
 /// A lab's name: 1 to 12 lower-case letters and digits. Without a dash, so that no two labs' namespaces are confused.
@@ -82,6 +95,9 @@ pub struct Topology {
     pub broker_network: Network,
     /// The host kept for the broker.
     pub broker: Host,
+    /// The API server that is reached at the broker's host, if it is not of the lab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_server: Option<Server>,
 }
 
 /// One Kubernetes cluster.
@@ -100,6 +116,9 @@ pub struct Cluster {
     pub pod_prefixes: Vec<IpNet>,
     /// One prefix per family for Services.
     pub service_prefixes: Vec<IpNet>,
+    /// Its API server, if it is not of the lab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Server>,
 }
 
 /// A node.
@@ -180,7 +199,12 @@ impl Topology {
     /// When a name or a number is out of bounds.
     pub fn generate(options: &Options) -> Result<Self, TopologyError> {
         check(options)?;
-        let mut pool = Pool::new(options.seed, options.ip_family);
+        let taken: Vec<IpNet> = options
+            .servers
+            .iter()
+            .flat_map(|server| server.service_prefixes.iter().copied())
+            .collect();
+        let mut pool = Pool::new(options.seed, options.ip_family, &taken);
         let broker_network = pool.network("broker-switch".to_owned(), 0);
         let broker = Host {
             name: "broker".to_owned(),
@@ -192,6 +216,11 @@ impl Topology {
             let (pod_prefixes, service_prefixes) = match clusters.first() {
                 Some(first) if options.is_overlapping => (first.pod_prefixes.clone(), first.service_prefixes.clone()),
                 _ => pool.prefixes(),
+            };
+            let server = options.servers.get(index).cloned();
+            let service_prefixes = match &server {
+                Some(server) => server.service_prefixes.clone(),
+                None => service_prefixes,
             };
             let gateways = (1..=options.gateways).map(|number| (format!("{name}-gw{number}"), NodeRole::Gateway));
             let workers = (1..=options.workers).map(|number| (format!("{name}-w{number}"), NodeRole::Worker));
@@ -215,6 +244,7 @@ impl Topology {
                 nodes: nodes.collect(),
                 pod_prefixes,
                 service_prefixes,
+                server,
                 network,
             });
         }
@@ -226,6 +256,7 @@ impl Topology {
             clusters,
             broker_network,
             broker,
+            broker_server: options.servers.get(options.clusters.len()).cloned(),
         })
     }
 

@@ -14,6 +14,7 @@ fn options(seed: u64, clusters: usize, ip_family: IpFamily) -> Options {
         ip_family,
         underlay_mtu: 1500,
         is_overlapping: false,
+        servers: Vec::new(),
     }
 }
 

@@ -1,8 +1,14 @@
 use super::*;
+use crate::reason::Reason;
 use ConnectionState::{Connected, Connecting, Error};
 use proptest::prelude::*;
 
 const PEER: &str = "192.0.2.20:4510";
+const ROLE: ProbeRole = ProbeRole {
+    active: true,
+    draining: false,
+    epoch: 7,
+};
 
 fn peer() -> SocketAddr {
     PEER.parse().unwrap()
@@ -17,17 +23,21 @@ fn settings(mode: ProbeMode, is_initiator: bool) -> CableSettings {
 }
 
 fn probed(is_initiator: bool, now: Instant) -> Cable {
-    Cable::new(settings(ProbeMode::Tombolo, is_initiator), 1, now)
+    Cable::new(settings(ProbeMode::Tombolo, is_initiator), 1440, 1, now)
 }
 
-fn reply(request: Request) -> Message<'static> {
-    let role = ProbeRole { active: true, epoch: 7 };
+fn reply(request: Request) -> Message {
     Message {
         kind: MessageKind::Reply,
         sequence: request.sequence,
-        role,
         stamp: request.stamp,
-        live: &[],
+        size: request.size,
+        is_deaf: false,
+        finds_broken: false,
+        says: Says {
+            role: ROLE,
+            ..Says::default()
+        },
     }
 }
 
@@ -74,7 +84,7 @@ fn only_an_answered_probe_makes_it_connected() {
     assert_eq!((liveness.message.as_str(), liveness.remote_address), ("", Some(peer())));
     assert_eq!(liveness.rtt.unwrap().last_us, 1000);
     assert_eq!(liveness.loss_percent, Some(0.0));
-    assert_eq!(liveness.role, Some(ProbeRole { active: true, epoch: 7 }));
+    assert_eq!(liveness.role, Some(ROLE));
 }
 
 #[test]
@@ -106,7 +116,7 @@ fn an_answer_that_is_too_late_does_not_count() {
     let mut cable = probed(true, start);
     cable.handle_session(peer(), start);
     let request = cable.poll_probe(start).unwrap();
-    assert!(!cable.handle_message(&reply(request), start + DEAD_AFTER));
+    assert!(!cable.handle_message(&reply(request), start + HEAD_START));
     assert_eq!(cable.state(), Connecting);
 }
 
@@ -134,7 +144,7 @@ fn the_other_side_waits_three_seconds_for_the_standing_initiator() {
     let mut cable = probed(false, start);
     assert_eq!(cable.liveness(start).message, "waiting for it to start the handshake");
     let sent = run(&mut cable, start, start + Duration::from_secs(5), None);
-    assert_eq!(sent[0], start + DEAD_AFTER);
+    assert_eq!(sent[0], start + HEAD_START);
 }
 
 #[test]
@@ -144,7 +154,7 @@ fn a_cable_with_no_address_waits_and_says_so() {
         candidates: vec![],
         ..settings(ProbeMode::Tombolo, true)
     };
-    let mut cable = Cable::new(without, 1, start);
+    let mut cable = Cable::new(without, 1440, 1, start);
     assert_eq!(run(&mut cable, start, start + Duration::from_secs(60), None), []);
     assert!(cable.liveness(start).message.starts_with("no address is known for it"));
     cable.handle_settings(settings(ProbeMode::Tombolo, true), start + Duration::from_secs(61));
@@ -155,9 +165,10 @@ fn a_cable_with_no_address_waits_and_says_so() {
 }
 
 #[test]
-fn three_silent_seconds_take_it_down_and_the_initiator_starts_over() {
+fn silence_takes_it_down_and_the_initiator_starts_over() {
     let start = Instant::now();
     let mut cable = probed(true, start);
+    cable.handle_pace(Pace::ACTIVE, start);
     cable.handle_session(peer(), start);
     let alive_until = start + Duration::from_secs(10);
     assert_eq!(
@@ -167,10 +178,10 @@ fn three_silent_seconds_take_it_down_and_the_initiator_starts_over() {
     );
     assert_eq!(cable.state(), Connected);
 
-    // The last answered probe left at 10 s or a little less; the cable is down three seconds after its answer.
-    run(&mut cable, alive_until, alive_until + ms(1900), None);
+    // The last answered probe left at 10 s or up to 100 ms before; two more and six confirmations have to be missed.
+    run(&mut cable, alive_until, alive_until + ms(280), None);
     assert_eq!(cable.state(), Connected);
-    let sent = run(&mut cable, alive_until + ms(1900), alive_until + ms(3100), None);
+    let sent = run(&mut cable, alive_until + ms(280), alive_until + ms(400), None);
     assert_eq!(cable.state(), Error);
     assert!(!sent.is_empty(), "it tries to come back at once");
     assert!(
@@ -202,17 +213,21 @@ fn a_handshake_without_probe_answers_is_named_as_such() {
         cable.liveness(start).message,
         "handshake done, waiting for the first probe reply"
     );
-    cable.handle_timeout(start + DEAD_AFTER);
-    assert_eq!(
-        cable.liveness(start + DEAD_AFTER).message,
-        "handshake done but no probe reply from 192.0.2.20:4510 in 3 s"
+    let liveness = cable.liveness(start + HEAD_START);
+    assert_eq!(liveness.reason, Some(Reason::NoReply));
+    assert!(
+        liveness
+            .message
+            .starts_with("handshake done but no probe reply from 192.0.2.20:4510 in 3 s: check"),
+        "{}",
+        liveness.message
     );
 }
 
 #[test]
 fn a_stock_peer_is_connected_while_its_handshake_is_young() {
     let start = Instant::now();
-    let mut cable = Cable::new(settings(ProbeMode::None, true), 1, start);
+    let mut cable = Cable::new(settings(ProbeMode::None, true), 1440, 1, start);
     assert!(cable.poll_handshake(start));
     assert_eq!(cable.state(), Connecting);
     cable.handle_session(peer(), start);
@@ -289,7 +304,7 @@ proptest! {
     #[test]
     fn it_never_stalls_and_always_has_a_reason(seed: u64, events in proptest::collection::vec(event(), 0..40)) {
         let mut now = Instant::now();
-        let mut cable = Cable::new(settings(ProbeMode::Tombolo, true), seed, now);
+        let mut cable = Cable::new(settings(ProbeMode::Tombolo, true), 1440, seed, now);
         let mut session_since = None;
         for event in events {
             match event {
@@ -303,7 +318,7 @@ proptest! {
                 }
                 Event::Cookie => cable.handle_cookie(now),
                 Event::Reply { sequence, stamp } => {
-                    cable.handle_message(&reply(Request { sequence, stamp }), now);
+                    cable.handle_message(&reply(Request { sequence, stamp, size: 0 }), now);
                 }
                 Event::Wait(wait) => {
                     run(&mut cable, now, now + ms(wait), None);

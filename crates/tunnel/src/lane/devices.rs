@@ -18,6 +18,8 @@ pub(crate) struct Devices {
     sockets: Sockets,
     run: Run,
     coalescer: Coalescer,
+    /// Why datagrams to an address were not sent; the next to that address is told.
+    failed: Option<(Remote, io::Error)>,
     lane: usize,
     shared: Arc<Shared>,
 }
@@ -37,6 +39,7 @@ impl Devices {
             tun,
             sockets,
             run: Run::new(),
+            failed: None,
             lane,
             shared,
         }
@@ -59,7 +62,8 @@ impl Devices {
 
     fn flush_run(&mut self) {
         let (sockets, counters) = (&self.sockets, self.shared.counters(self.lane));
-        self.run.flush(|run| sockets.send_run(counters, run));
+        let failed = &mut self.failed;
+        self.run.flush(|run| sockets.send_run(counters, run, failed));
     }
 
     fn hand_over(&self, lane: usize, found: Found, bytes: &[u8]) {
@@ -80,11 +84,15 @@ impl Sockets {
         }
     }
 
-    fn send_run(&self, counters: &LaneCounters, run: &Run) {
+    fn send_run(&self, counters: &LaneCounters, run: &Run, failed: &mut Option<(Remote, io::Error)>) {
         let Some((to, _)) = run.destination() else { return };
         counters.sent_run(run.len());
-        for _ in 0..self.by(to.via).send_run(run) {
+        let delivery = self.by(to.via).send_run(run);
+        for _ in 0..delivery.lost {
             counters.drops.count(DropReason::UdpSend);
+        }
+        if let Some(error) = delivery.error {
+            *failed = Some((to, error));
         }
     }
 }
@@ -103,9 +111,15 @@ impl Wire for Devices {
         self.run.room()
     }
 
-    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize) {
+    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize) -> io::Result<()> {
         let (sockets, counters) = (&self.sockets, self.shared.counters(self.lane));
-        self.run.push(to, ecn, len, |run| sockets.send_run(counters, run));
+        let failed = &mut self.failed;
+        self.run
+            .push(to, ecn, len, |run| sockets.send_run(counters, run, failed));
+        match self.failed.take_if(|(address, _)| *address == to) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
     }
 
     fn open_room(&mut self) -> &mut [u8] {

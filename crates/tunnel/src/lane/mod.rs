@@ -105,6 +105,9 @@ impl Lane {
             if changed || now >= next_report {
                 next_report = now + REPORT_EVERY;
                 self.shared.report(self.number, self.switch.status(now));
+                if self.number == 0 {
+                    self.shared.report_failovers(self.switch.failovers());
+                }
             }
             if changed {
                 self.shared.changed();

@@ -173,8 +173,7 @@ impl Switch {
         let message = Message::decode(datagram.payload).map_err(|_| DropReason::BadProbe)?;
         peer.cable.handle_message(&message, now);
         if message.kind == MessageKind::Request {
-            message.reply(self.context.role, &[]).encode(&mut self.context.message);
-            peer.send_probe(&mut self.context, &self.drops, now, wire);
+            peer.answer(&message, &mut self.context, &self.drops, now, wire);
         }
         self.settle(slot, now, wire);
         Ok(())
@@ -187,7 +186,7 @@ impl Switch {
             peer.probe_if_due(&mut self.context, &self.drops, now, wire);
             self.changed |= peer.take_change();
         }
-        self.refresh();
+        self.refresh(now);
     }
 }
 

@@ -1,12 +1,13 @@
 //! What happens to a packet in one lane, decided without a device: [`Switch`] is handed packets, datagrams and the time, and acts
 //! through a [`Wire`].
 //!
-//! The first lane has a cable to every peer. The others have one to those that have as many lanes, and that traffic is meant to
-//! go to; what they cannot send they hand over to the first, so a lane that does not work costs speed and nothing else.
+//! The first lane has a cable to every peer, and decides which of them traffic goes to. The others have one to those that have as many
+//! lanes, and that traffic is meant to go to, and follow it; what they cannot send they hand over to the first, so a lane that does
+//! not work costs speed and nothing else.
 //!
 //! * `tables`: prefix → cluster, cluster → live peer.
 //! * `peer`: one cable: its `Tunn`, its liveness, its counters.
-//! * `handshakes`: what all lanes know together of them.
+//! * `handshakes`, `ways`: what all lanes know together of handshakes, and of gateways in use.
 //! * `outbound`: from the TUN device into a cable.
 //! * `inbound`: from a socket to a peer, and out of its cable.
 
@@ -18,6 +19,7 @@ mod peer;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::collections::HashMap;
 use std::io;
@@ -25,17 +27,19 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{CablePlan, PeerPlan, ProbeRole, PublicKey};
+use model::{CablePlan, PeerPlan, PublicKey};
 use packet::VirtioNetHeader;
 use packet::ecn::Ecn;
+use probe::Pace;
 
 use crate::counters::{Drops, PeerCounters};
-use crate::engine::CableStatus;
+use crate::engine::{CableStatus, Failovers};
 use crate::key::PrivateKey;
 use crate::udp::Remote;
 pub(crate) use handshakes::Handshakes;
 use peer::{Context, Peer};
 use tables::Tables;
+pub(crate) use ways::Ways;
 
 /// Where packets leave the switch.
 ///
@@ -48,8 +52,9 @@ pub(crate) trait Wire {
     fn deliver(&mut self, packet: &[u8]) -> io::Result<()>;
     /// Room to seal a packet into, of at least [`ROOM`] bytes.
     fn seal_room(&mut self) -> &mut [u8];
-    /// Sends the first `len` bytes of the room, soon, with others of their kind. The wire counts what fails.
-    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize);
+    /// Sends the first `len` bytes of the room, soon, with others of their kind. The wire counts what fails, and says with a later one
+    /// why an earlier one to the same address did.
+    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize) -> io::Result<()>;
     /// Room to open a datagram into, of at least [`ROOM`] bytes.
     fn open_room(&mut self) -> &mut [u8];
     /// What was written to that room.
@@ -73,12 +78,15 @@ pub(crate) struct Switch {
     icmp_sources: Vec<IpAddr>,
     /// ICMP errors that may still be sent in this tick (RFC 4443 §2.4 f).
     icmp_budget: u32,
+    /// Whether traffic comes this way, so that the cables in use are probed at the fast pace.
+    carries: bool,
     lane: usize,
     /// How many lanes we run.
     lanes: usize,
     /// How many lanes each peer has with us, also those that have no cable in this one.
     lanes_of: HashMap<PublicKey, usize>,
     handshakes: Arc<Handshakes>,
+    ways: Arc<Ways>,
     context: Context,
     drops: Arc<Drops>,
     changed: bool,
@@ -96,7 +104,7 @@ impl Switch {
     pub(crate) fn new(
         key: PrivateKey,
         (lane, lanes): (usize, usize),
-        handshakes: Arc<Handshakes>,
+        (handshakes, ways): (Arc<Handshakes>, Arc<Ways>),
         drops: Arc<Drops>,
     ) -> Self {
         let public_key = key.public_key();
@@ -108,10 +116,12 @@ impl Switch {
             mtu: u16::MAX,
             icmp_sources: Vec::new(),
             icmp_budget: ICMP_PER_TICK,
+            carries: false,
             lane,
             lanes,
             lanes_of: HashMap::new(),
             handshakes,
+            ways,
             context: Context::new(&key, lane),
             key,
             drops,
@@ -121,7 +131,9 @@ impl Switch {
 
     /// Takes over a plan. Peers that are in it as they were are not touched.
     pub(crate) fn apply(&mut self, plan: &CablePlan, now: Instant) {
-        self.context.role = plan.role;
+        self.context.says.role = plan.role;
+        self.context.says.addresses.clone_from(&plan.addresses);
+        self.carries = plan.carries || plan.role.active;
         self.mtu = plan.mtu;
         self.icmp_sources.clone_from(&plan.icmp_sources);
         self.lanes_of = plan
@@ -154,8 +166,13 @@ impl Switch {
                 },
             }
         }
+        for peer in self.peers.slots.iter_mut().flatten() {
+            let is_avoided = plan.avoid.contains(peer.gateway());
+            peer.set_avoided(is_avoided);
+        }
         self.tables = Tables::new(plan, &self.peers, &self.tables);
         self.changed = true;
+        self.refresh(now);
     }
 
     /// Lets time pass: timers of every session, handshakes and probes that are due. To be called at [`Self::next_tick`].
@@ -178,7 +195,9 @@ impl Switch {
                 self.changed |= peer.take_change();
             }
         }
-        self.refresh();
+        // A way may have settled just by time.
+        self.changed |= self.choose(now);
+        self.refresh(now);
     }
 
     /// When [`Self::tick`] is due: at the next deadline of a cable, or when the sessions' own timers want to be looked at.
@@ -193,26 +212,63 @@ impl Switch {
         std::mem::take(&mut self.changed)
     }
 
-    /// What is known of every cable, by gateway, and where its traffic is counted.
-    pub(crate) fn status(&self, now: Instant) -> Vec<(CableStatus, Arc<PeerCounters>)> {
-        let mut peers: Vec<&Peer> = self.peers.iter().collect();
-        peers.sort_by_key(|peer| peer.gateway());
-        peers
-            .into_iter()
-            .map(|peer| (peer.status(self.mtu, now), peer.counters().clone()))
-            .collect()
+    /// How often traffic had to leave a dead cable.
+    pub(crate) fn failovers(&self) -> Failovers {
+        self.tables.failovers()
     }
 
-    fn refresh(&mut self) {
-        if self.changed {
-            self.tables.choose(&self.peers);
+    /// What is known of every cable, by gateway, and where its traffic is counted.
+    pub(crate) fn status(&self, now: Instant) -> Vec<(CableStatus, Arc<PeerCounters>)> {
+        let mut peers: Vec<(usize, &Peer)> = self.peers.by_slot().collect();
+        peers.sort_by_key(|(_, peer)| peer.gateway());
+        let status = |(slot, peer): (usize, &Peer)| {
+            let status = CableStatus {
+                is_used: self.tables.in_use().any(|used| used == slot),
+                ..peer.status(self.mtu, now)
+            };
+            (status, peer.counters().clone())
+        };
+        peers.into_iter().map(status).collect()
+    }
+
+    fn refresh(&mut self, now: Instant) {
+        if !self.changed {
+            return;
         }
+        self.choose(now);
+        let all = self.peers.iter().count();
+        // The first lane finds out for all whether a gateway is alive; the others look after themselves, at leisure.
+        let is_fast = self.carries && self.lane == 0;
+        let in_use = if is_fast { self.tables.in_use().count() } else { 0 };
+        let idle = if self.lane == 0 { all - in_use } else { all * self.lanes };
+        for slot in 0..self.peers.slots.len() {
+            let is_active = is_fast && self.tables.in_use().any(|used| used == slot);
+            if let Some(peer) = self.peers.at_mut(slot) {
+                peer.set_pace(Pace::of(is_active, in_use, idle), now);
+            }
+        }
+    }
+
+    /// Points every cluster at the gateway that its traffic goes to. True if that moved any.
+    fn choose(&mut self, now: Instant) -> bool {
+        if self.lane > 0 {
+            let (ways, version) = self.ways.current();
+            return self.tables.follow(&ways, version, &self.peers);
+        }
+        let moved = self.tables.choose(&self.peers, now);
+        self.ways.publish(self.tables.ways(&self.peers));
+        moved
     }
 }
 
 impl Peers {
     fn iter(&self) -> impl Iterator<Item = &Peer> {
         self.slots.iter().flatten()
+    }
+
+    fn by_slot(&self) -> impl Iterator<Item = (usize, &Peer)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(slot, peer)| Some((slot, peer.as_ref()?)))
     }
 
     fn at(&self, slot: usize) -> Option<&Peer> {
@@ -256,11 +312,6 @@ fn is_reserved(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.octets().starts_with(&PROBE_PREFIX))
 }
 
-/// What we say in probes, before a plan says it.
-const NO_ROLE: ProbeRole = ProbeRole {
-    active: false,
-    epoch: 0,
-};
 /// The largest datagram, and what WireGuard adds to the largest packet.
 pub(crate) const ROOM: usize = 65_535 + 32;
 const PROBE_PREFIX: [u8; 4] = [0xfd, 0x74, 0x6f, 0x6d];

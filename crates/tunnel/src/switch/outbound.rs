@@ -35,6 +35,9 @@ impl Switch {
             return Err(DropReason::ReservedAddress);
         }
         let cluster = self.tables.cluster_towards(ip.destination).ok_or(DropReason::NoRoute)?;
+        if self.lane > 0 && self.ways.version() != self.tables.version() {
+            self.choose(now);
+        }
         let Some(slot) = self.tables.way_to(cluster) else {
             if self.lane == 0 {
                 return Err(DropReason::NoLivePeer);
@@ -42,12 +45,13 @@ impl Switch {
             wire.hand_over_packet(0, header, packet);
             return Ok(());
         };
+        let peer = self.peers.at_mut(slot).ok_or(DropReason::NoLivePeer)?;
+        let mtu = self.mtu.min(peer.cable.mtu());
         let mut segments = segment(header, &mut packet[..ip.total_len]).map_err(|_| DropReason::BadOffload)?;
-        if segments.largest() > self.largest(&ip) {
-            self.refuse(&ip, segments.as_read(), wire);
+        if segments.largest() > largest(&ip, mtu) {
+            self.refuse(&ip, segments.as_read(), mtu, wire);
             return Err(DropReason::TooBig);
         }
-        let peer = self.peers.at_mut(slot).ok_or(DropReason::NoLivePeer)?;
         while let Some(packet) = segments.next_packet() {
             peer.seal(packet, &self.drops, now, wire);
             peer.counters().sent(packet.len());
@@ -55,17 +59,7 @@ impl Switch {
         Ok(())
     }
 
-    /// A packet that may be fragmented, or that no IPv6 sender would make smaller, is carried whole: its outer datagram is what is
-    /// split then.
-    fn largest(&self, header: &IpHeader) -> usize {
-        match header.source {
-            IpAddr::V4(_) if header.may_fragment => usize::from(u16::MAX),
-            IpAddr::V4(_) => usize::from(self.mtu),
-            IpAddr::V6(_) => usize::from(self.mtu.max(IPV6_MIN_MTU)),
-        }
-    }
-
-    fn refuse(&mut self, header: &IpHeader, packet: &[u8], wire: &mut impl Wire) {
+    fn refuse(&mut self, header: &IpHeader, packet: &[u8], mtu: u16, wire: &mut impl Wire) {
         if self.icmp_budget == 0 {
             return;
         }
@@ -75,10 +69,20 @@ impl Switch {
             .iter()
             .copied()
             .find(|source| source.is_ipv4() == header.source.is_ipv4());
-        if let Some(reply) = too_big_reply(packet, source, self.mtu)
+        if let Some(reply) = too_big_reply(packet, source, mtu)
             && wire.deliver(&reply).is_err()
         {
             self.drops.count(DropReason::TunWrite);
         }
+    }
+}
+
+/// A packet that may be fragmented, or that no IPv6 sender would make smaller, is carried whole: its outer datagram is what is
+/// split then.
+fn largest(header: &IpHeader, mtu: u16) -> usize {
+    match header.source {
+        IpAddr::V4(_) if header.may_fragment => usize::from(u16::MAX),
+        IpAddr::V4(_) => usize::from(mtu),
+        IpAddr::V6(_) => usize::from(mtu.max(IPV6_MIN_MTU)),
     }
 }

@@ -1,3 +1,4 @@
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -9,11 +10,11 @@ use boringtun::x25519;
 use model::names::PROBE_PORT;
 use model::{Connection, ConnectionState, GatewayId, PeerPlan, ProbeMode, ProbeRole, PublicKey};
 use packet::ecn::{self, Ecn};
-use packet::{Udp6, write_udp6};
-use probe::{Cable, CableSettings, Message, MessageKind, Request};
+use packet::{UDP6_OVERHEAD, Udp6, write_udp6};
+use probe::{Cable, CableSettings, Candidate, Message, Pace, Says};
 use rand_core::{OsRng, RngCore};
 
-use super::{NO_ROLE, ROOM, Wire};
+use super::{ROOM, Wire};
 use crate::counters::{DropReason, Drops, PeerCounters};
 use crate::engine::CableStatus;
 use crate::key::PrivateKey;
@@ -36,12 +37,15 @@ pub(super) struct Peer {
     counters: Arc<PeerCounters>,
     known_state: ConnectionState,
     known_role: Option<ProbeRole>,
+    known_word: bool,
+    is_avoided: bool,
 }
 
 /// What all peers use in turn.
 pub(super) struct Context {
     lane: usize,
-    pub(super) role: ProbeRole,
+    /// What we say of ourselves in probes.
+    pub(super) says: Says,
     /// Datagrams on their way out that are few.
     pub(super) sealed: Box<[u8]>,
     /// The probe message that is sent next.
@@ -65,7 +69,7 @@ impl Context {
     pub(super) fn new(key: &PrivateKey, lane: usize) -> Self {
         Self {
             lane,
-            role: NO_ROLE,
+            says: Says::default(),
             sealed: vec![0; ROOM].into_boxed_slice(),
             message: Vec::new(),
             probe: Vec::new(),
@@ -99,12 +103,14 @@ impl Peer {
             public_key: plan.public_key,
             probe_address: plan.probe_address,
             tunn,
-            cable: Cable::new(settings, OsRng.next_u64(), now),
+            cable: Cable::new(settings, plan.mtu, OsRng.next_u64(), now),
             unconfirmed: None,
             last_handshake: None,
             counters: Arc::default(),
             known_state: ConnectionState::Connecting,
             known_role: None,
+            known_word: false,
+            is_avoided: false,
         }
     }
 
@@ -115,6 +121,7 @@ impl Peer {
 
     pub(super) fn update(&mut self, plan: &PeerPlan, own_key: &PublicKey, now: Instant) {
         self.cable.handle_settings(settings(plan, own_key), now);
+        self.cable.handle_ceiling(plan.mtu, now);
     }
 
     pub(super) fn gateway(&self) -> &GatewayId {
@@ -133,15 +140,29 @@ impl Peer {
         &self.counters
     }
 
+    /// Whether packets get lost behind it.
+    pub(super) fn set_avoided(&mut self, is_avoided: bool) {
+        self.is_avoided = is_avoided;
+        self.cable.handle_deep(is_avoided);
+    }
+
+    /// How often it is probed.
+    pub(super) fn set_pace(&mut self, pace: Pace, now: Instant) {
+        self.cable.handle_pace(pace, now);
+    }
+
     pub(super) fn is_usable(&self) -> bool {
         self.cable.state().is_usable()
     }
 
-    /// How good its claim is to be its cluster's active gateway.
-    pub(super) fn claim(&self) -> (bool, u64) {
-        self.cable
-            .remote_role()
-            .map_or((false, 0), |role| (role.active, role.epoch))
+    /// Its claim to be the way to its cluster.
+    pub(super) fn candidate(&self, is_preferred: bool) -> Candidate {
+        Candidate {
+            live_since: self.cable.up_since().filter(|_| self.is_usable()),
+            role: self.cable.remote_role().unwrap_or_default(),
+            is_broken: self.is_avoided,
+            is_preferred,
+        }
     }
 
     /// Whether its state or role is another than when this was last asked.
@@ -152,8 +173,9 @@ impl Peer {
             let lane = self.lane;
             tracing::info!(gateway = %self.gateway, lane, ?state, remote, "cable changed state");
         }
-        let changed = (state, role) != (self.known_state, self.known_role);
-        (self.known_state, self.known_role) = (state, role);
+        let word = self.cable.is_called_broken();
+        let changed = (state, role, word) != (self.known_state, self.known_role, self.known_word);
+        (self.known_state, self.known_role, self.known_word) = (state, role, word);
         changed
     }
 
@@ -164,11 +186,12 @@ impl Peer {
         let connection = Connection {
             remote: self.gateway.clone(),
             state: liveness.state,
+            reason: liveness.reason.map(|reason| reason.name().to_owned()),
             message: liveness.message,
             remote_address: liveness.remote_address,
             rtt: liveness.rtt.map(Into::into),
             loss_percent: liveness.loss_percent,
-            mtu: Some(mtu),
+            mtu: Some(liveness.mtu.min(mtu)),
             last_handshake: since_1970.map(|since| since.as_secs().cast_signed()),
             rx_bytes: totals.rx_bytes,
             tx_bytes: totals.tx_bytes,
@@ -176,6 +199,9 @@ impl Peer {
         CableStatus {
             connection,
             role: liveness.role,
+            addresses: self.cable.remote_addresses().to_vec(),
+            calls_us_broken: self.cable.is_called_broken(),
+            is_used: false,
             lanes: u16::from(self.is_usable()) << self.lane,
         }
     }
@@ -190,11 +216,14 @@ impl Peer {
         };
         if sealed.first() != Some(&DATA) {
             let initiation = Answer::copy(sealed);
-            return self.send(initiation.bytes(), drops, wire);
+            return self.send(initiation.bytes(), drops, now, wire);
         }
         let len = sealed.len();
         match self.cable.endpoint() {
-            Some(address) => wire.send_sealed(self.remote(address), ecn::encapsulate(Ecn::of(packet)), len),
+            Some(address) => {
+                let sent = wire.send_sealed(self.remote(address), ecn::encapsulate(Ecn::of(packet)), len);
+                self.notice_size(&sent, now);
+            }
             None => drops.count(DropReason::UdpSend),
         }
     }
@@ -239,7 +268,7 @@ impl Peer {
                     self.unconfirmed = sender_index(answer.bytes());
                 } else {
                     self.begin_session(from, now);
-                    self.drain(context, drops, wire);
+                    self.drain(context, drops, now, wire);
                 }
                 Ok(None)
             }
@@ -257,7 +286,7 @@ impl Peer {
         wire: &mut impl Wire,
     ) {
         match self.tunn.update_timers(&mut context.sealed) {
-            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, wire),
+            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, now, wire),
             TunnResult::Err(WireGuardError::ConnectionExpired) => self.cable.handle_session_lost(now),
             _ => {}
         }
@@ -274,21 +303,33 @@ impl Peer {
     }
 
     pub(super) fn probe_if_due(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
-        while let Some(Request { sequence, stamp }) = self.cable.poll_probe(now) {
-            let request = Message {
-                kind: MessageKind::Request,
-                sequence,
-                role: context.role,
-                stamp,
-                live: &[],
-            };
-            request.encode(&mut context.message);
+        while let Some(request) = self.cable.poll_probe(now) {
+            let message = self.cable.ask(request, context.says.clone());
+            message.encode(&mut context.message);
+            let padded = usize::from(message.size).saturating_sub(UDP6_OVERHEAD);
+            if context.message.len() < padded {
+                context.message.resize(padded, 0);
+            }
             self.send_probe(context, drops, now, wire);
         }
     }
 
+    /// Answers a probe.
+    pub(super) fn answer(
+        &mut self,
+        request: &Message,
+        context: &mut Context,
+        drops: &Drops,
+        now: Instant,
+        wire: &mut impl Wire,
+    ) {
+        let reply = self.cable.answer(request, context.says.clone());
+        reply.encode(&mut context.message);
+        self.send_probe(context, drops, now, wire);
+    }
+
     /// Sends `context.message` to the other end's probe address.
-    pub(super) fn send_probe(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
+    fn send_probe(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
         let Some(destination) = self.probe_address else { return };
         let datagram = Udp6 {
             source: context.own_probe_address,
@@ -298,7 +339,12 @@ impl Peer {
             payload: &context.message,
         };
         write_udp6(&datagram, &mut context.probe);
-        self.seal(&context.probe, drops, now, wire);
+        match self.tunn.encapsulate(&context.probe, &mut context.sealed) {
+            // At once, and alone: its time is measured, and its size may be too large.
+            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, now, wire),
+            TunnResult::Err(WireGuardError::ConnectionExpired) => self.cable.handle_session_lost(now),
+            _ => {}
+        }
     }
 
     /// Data that decrypted: the other end is where it came from, and if it is the first of a session, has confirmed that session.
@@ -312,12 +358,12 @@ impl Peer {
         wire: &mut impl Wire,
     ) {
         self.via = from.via;
-        self.cable.handle_authenticated(from.address);
+        self.cable.handle_authenticated(from.address, now);
         if let Kind::Data { index } = kind
             && self.unconfirmed.take_if(|unconfirmed| *unconfirmed == index).is_some()
         {
             self.begin_session(from, now);
-            self.drain(context, drops, wire);
+            self.drain(context, drops, now, wire);
         }
     }
 
@@ -331,9 +377,9 @@ impl Peer {
     }
 
     /// Sends what waited for the session.
-    fn drain(&mut self, context: &mut Context, drops: &Drops, wire: &mut impl Wire) {
+    fn drain(&mut self, context: &mut Context, drops: &Drops, now: Instant, wire: &mut impl Wire) {
         while let TunnResult::WriteToNetwork(datagram) = self.tunn.decapsulate(None, &[], &mut context.sealed) {
-            self.send(datagram, drops, wire);
+            self.send(datagram, drops, now, wire);
         }
     }
 
@@ -342,16 +388,25 @@ impl Peer {
     }
 
     /// To where the other end is; a handshake of a cable that does not work, to everywhere it may be.
-    fn send(&mut self, datagram: &[u8], drops: &Drops, wire: &mut impl Wire) {
+    fn send(&mut self, datagram: &[u8], drops: &Drops, now: Instant, wire: &mut impl Wire) {
         if datagram.first() == Some(&INITIATION) && !self.is_usable() {
             return self.send_everywhere(datagram, drops, wire);
         }
-        let sent = self
-            .cable
-            .endpoint()
-            .is_some_and(|address| wire.send(self.remote(address), datagram).is_ok());
-        if !sent {
+        let Some(address) = self.cable.endpoint() else {
+            return drops.count(DropReason::UdpSend);
+        };
+        let sent = wire.send(self.remote(address), datagram);
+        if sent.is_err() {
             drops.count(DropReason::UdpSend);
+        }
+        self.notice_size(&sent, now);
+    }
+
+    fn notice_size(&mut self, sent: &io::Result<()>, now: Instant) {
+        if let Err(error) = sent
+            && error.raw_os_error() == Some(libc::EMSGSIZE)
+        {
+            self.cable.handle_too_big(now);
         }
     }
 

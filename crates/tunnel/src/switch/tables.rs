@@ -1,9 +1,12 @@
 use std::net::IpAddr;
+use std::time::Instant;
 
 use model::{CablePlan, ClusterId};
 use packet::PrefixMap;
 
-use super::{Peer, Peers};
+use super::Peers;
+use super::ways::Chosen;
+use crate::engine::Failovers;
 
 /// Prefix → cluster, for destinations and for sources, and cluster → the peer that traffic for it takes.
 #[derive(Default)]
@@ -13,20 +16,26 @@ pub(super) struct Tables {
     clusters: Vec<ClusterRoute>,
     /// By slot of the peer: its cluster in `clusters`.
     cluster_of: Vec<Option<usize>>,
+    failovers: Failovers,
+    /// Of the ways that were followed last.
+    version: u64,
 }
 
 struct ClusterRoute {
     id: ClusterId,
     members: Vec<usize>,
     chosen: Option<usize>,
-    /// The chosen peer, or while that is dead another live one.
+    /// The live peer in use.
     current: Option<usize>,
 }
 
 impl Tables {
-    /// `before` are the tables that these replace.
+    /// `before` are the tables that these replace. Until ways are chosen or followed they are those of before.
     pub(super) fn new(plan: &CablePlan, peers: &Peers, before: &Self) -> Self {
-        let mut tables = Self::default();
+        let mut tables = Self {
+            failovers: before.failovers,
+            ..Self::default()
+        };
         let send: Vec<_> = plan
             .send
             .iter()
@@ -53,20 +62,30 @@ impl Tables {
             let same = before.clusters.iter().find(|other| other.id == cluster.id);
             cluster.current = same.and_then(|same| same.current);
         }
-        tables.choose(peers);
         tables
     }
 
-    /// Points every cluster at its chosen peer if that is alive, else at the live one with the best claim to be active.
-    pub(super) fn choose(&mut self, peers: &Peers) {
+    /// Points every cluster at the live peer with the best claim to be active. True if that moved any traffic.
+    pub(super) fn choose(&mut self, peers: &Peers, now: Instant) -> bool {
+        let mut moved = false;
         for cluster in &mut self.clusters {
-            let is_live = |slot: &usize| peers.at(*slot).is_some_and(Peer::is_usable);
             let before = cluster.current;
-            cluster.current = cluster.chosen.filter(is_live).or_else(|| {
-                let live = cluster.members.iter().copied().filter(is_live);
-                live.max_by_key(|slot| peers.at(*slot).map(Peer::claim))
-            });
+            let candidates: Vec<_> = cluster
+                .members
+                .iter()
+                .filter_map(|slot| Some(peers.at(*slot)?.candidate(cluster.chosen == Some(*slot))))
+                .collect();
+            let place = before.and_then(|slot| cluster.members.iter().position(|member| *member == slot));
+            cluster.current = probe::choose(&candidates, place, now).map(|place| cluster.members[place]);
             if before != cluster.current {
+                moved = true;
+                let died = before
+                    .and_then(|slot| peers.at(slot))
+                    .filter(|peer| cluster.current.is_some() && !peer.is_usable());
+                if let Some(peer) = died {
+                    self.failovers.count += 1;
+                    self.failovers.last = peer.cable.heard().map(|at| now.saturating_duration_since(at));
+                }
                 let via = cluster
                     .current
                     .and_then(|slot| peers.at(slot))
@@ -74,6 +93,46 @@ impl Tables {
                 tracing::info!(cluster = %cluster.id, via, "traffic to the cluster has a new way");
             }
         }
+        moved
+    }
+
+    /// Points every cluster at the gateway that the first lane found, as far as this lane reaches it. True if that moved any traffic.
+    pub(super) fn follow(&mut self, ways: &Chosen, version: u64, peers: &Peers) -> bool {
+        self.version = version;
+        let mut moved = false;
+        for cluster in &mut self.clusters {
+            let wanted = ways.get(&cluster.id);
+            let is_wanted = |slot: &usize| {
+                peers
+                    .at(*slot)
+                    .is_some_and(|peer| Some(peer.gateway()) == wanted && peer.is_usable())
+            };
+            let current = cluster.members.iter().copied().find(is_wanted);
+            moved |= cluster.current != current;
+            cluster.current = current;
+        }
+        moved
+    }
+
+    /// The gateways that clusters point at.
+    pub(super) fn ways(&self, peers: &Peers) -> Chosen {
+        let way = |cluster: &ClusterRoute| Some((cluster.id.clone(), peers.at(cluster.current?)?.gateway().clone()));
+        self.clusters.iter().filter_map(way).collect()
+    }
+
+    /// Of the ways that were followed last.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How often a cluster had to leave a dead peer.
+    pub(super) fn failovers(&self) -> Failovers {
+        self.failovers
+    }
+
+    /// Peers that clusters point at.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = usize> {
+        self.clusters.iter().filter_map(|cluster| cluster.current)
     }
 
     /// The cluster that packets to this address go to.

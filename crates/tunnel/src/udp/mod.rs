@@ -18,7 +18,7 @@ use packet::ecn::Ecn;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub(crate) use message::Inbox;
-pub(crate) use run::Run;
+pub(crate) use run::{Delivery, Run};
 
 /// Which of a lane's sockets a datagram came or goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -99,10 +99,10 @@ impl UdpPort {
             Err(source) => return Err(BindError { port, source }),
         };
         // Zero changes nothing, but a kernel that does not know the option says so.
-        let splits = set_udp_option(&v4, libc::UDP_SEGMENT, 0).is_ok();
+        let splits = set_option(&v4, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         let merges = std::iter::once(&v4)
             .chain(&v6)
-            .all(|socket| set_udp_option(socket, libc::UDP_GRO, 1).is_ok());
+            .all(|socket| set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok());
         Ok(Self {
             v4,
             v6,
@@ -134,19 +134,21 @@ impl UdpPort {
         message::send(self.socket(to)?, to, Ecn::NotCapable, None, datagram)
     }
 
-    /// Sends a run; how many of its datagrams were lost.
-    pub(crate) fn send_run(&self, run: &Run) -> usize {
-        let Some((to, ecn)) = run.destination() else { return 0 };
-        let (lost, refused) = run.deliver(self.splits(), |segment, bytes| {
+    /// Sends a run.
+    pub(crate) fn send_run(&self, run: &Run) -> Delivery {
+        let Some((to, ecn)) = run.destination() else {
+            return Delivery::default();
+        };
+        let delivery = run.deliver(self.splits(), |segment, bytes| {
             message::send(self.socket(to.address)?, to.address, ecn, segment, bytes)
         });
-        if let Some(error) = refused
+        if let Some(error) = &delivery.refused
             && error.raw_os_error() == Some(libc::EIO)
         {
             tracing::warn!(%error, port = self.port, "the network device cannot split datagrams: sending is slower");
             self.splits.store(false, Relaxed);
         }
-        lost
+        delivery
     }
 
     fn socket(&self, to: SocketAddr) -> io::Result<&UdpSocket> {
@@ -185,17 +187,29 @@ fn bind_socket(address: SocketAddr, sharing: Sharing) -> io::Result<UdpSocket> {
     if setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER).is_err() {
         socket.set_send_buffer_size(SOCKET_BUFFER)?;
     }
+    never_fragment(&socket, address.is_ipv6())?;
     socket.set_reuse_port(sharing == Sharing::Joined)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
-fn set_udp_option(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Datagrams go out whole or not at all, and what the path takes is measured: the kernel's own memory of it, which any ICMP error may
+/// write to, does not count.
+fn never_fragment(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+    let (level, option, value) = if is_ipv6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+    };
+    set_option(socket, level, option, value)
+}
+
+fn set_option(socket: &impl AsRawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the kernel reads the four bytes that the pointer refers to.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_UDP,
+            level,
             option,
             (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,

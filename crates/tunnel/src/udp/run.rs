@@ -16,6 +16,17 @@ pub(crate) struct Run {
     of: Option<(Remote, Ecn)>,
 }
 
+/// What became of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    /// Datagrams that were not sent.
+    pub(crate) lost: usize,
+    /// Why the last of those was not.
+    pub(crate) error: Option<io::Error>,
+    /// What the kernel said to the whole, if it had to be sent in pieces.
+    pub(crate) refused: Option<io::Error>,
+}
+
 impl Run {
     pub(crate) fn new() -> Self {
         Self {
@@ -68,26 +79,28 @@ impl Run {
 
     /// Hands the run to `send` in one piece if `whole`, and datagram by datagram if not or if the kernel will not have it whole:
     /// a device without checksums (EIO), a path with a smaller MTU, for such datagrams are never fragmented (EINVAL, EMSGSIZE).
-    /// Returns how many datagrams were lost and whether the whole was refused, with the reason.
-    pub(crate) fn deliver(
-        &self,
-        whole: bool,
-        mut send: impl FnMut(Option<u16>, &[u8]) -> io::Result<()>,
-    ) -> (usize, Option<io::Error>) {
+    pub(crate) fn deliver(&self, whole: bool, mut send: impl FnMut(Option<u16>, &[u8]) -> io::Result<()>) -> Delivery {
         let bytes = &self.buffer[..self.used];
-        let mut refused = None;
+        let mut delivery = Delivery::default();
         if whole && self.count > 1 {
             // A datagram is smaller than 2^16.
             match send(Some(self.segment as u16), bytes) {
-                Ok(()) => return (0, None),
-                Err(error) if is_refusal(&error) => refused = Some(error),
-                Err(_) => return (self.count, None),
+                Ok(()) => return delivery,
+                Err(error) if is_refusal(&error) => delivery.refused = Some(error),
+                Err(error) => {
+                    delivery.lost = self.count;
+                    delivery.error = Some(error);
+                    return delivery;
+                }
             }
         }
-        let lost = bytes
-            .chunks(self.segment.max(1))
-            .filter(|datagram| send(None, datagram).is_err());
-        (lost.count(), refused)
+        for datagram in bytes.chunks(self.segment.max(1)) {
+            if let Err(error) = send(None, datagram) {
+                delivery.lost += 1;
+                delivery.error = Some(error);
+            }
+        }
+        delivery
     }
 
     fn takes(&self, to: Remote, ecn: Ecn, len: usize) -> bool {
@@ -184,14 +197,15 @@ mod tests {
                 run.push(remote(1), Ecn::NotCapable, 50, |_| panic!("it fits"));
             }
             let mut sent = Vec::new();
-            let (lost, refused) = run.deliver(true, |segment, bytes| match segment {
+            let delivery = run.deliver(true, |segment, bytes| match segment {
                 Some(_) => Err(io::Error::from_raw_os_error(code)),
                 None => {
                     sent.push(bytes.to_vec());
                     Ok(())
                 }
             });
-            assert_eq!((lost, refused.unwrap().raw_os_error()), (0, Some(code)));
+            assert_eq!(delivery.lost, 0);
+            assert_eq!(delivery.refused.unwrap().raw_os_error(), Some(code));
             assert_eq!(sent, [vec![0; 50], vec![1; 50], vec![2; 50]]);
         }
     }
@@ -203,10 +217,11 @@ mod tests {
             run.push(remote(1), Ecn::NotCapable, 50, |_| panic!("it fits"));
         }
         let mut calls = 0;
-        let (lost, refused) = run.deliver(true, |_, _| {
+        let delivery = run.deliver(true, |_, _| {
             calls += 1;
             Err(io::ErrorKind::WouldBlock.into())
         });
-        assert_eq!((lost, refused.is_none(), calls), (3, true, 1));
+        assert_eq!((delivery.lost, delivery.refused.is_none(), calls), (3, true, 1));
+        assert_eq!(delivery.error.unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -236,6 +236,7 @@ impl Side {
             public_key,
             candidates: vec![SocketAddr::new(self.underlay[family], PORT)],
             probe_address: Some(probe_address(&public_key)),
+            mtu: 1420,
             lanes: self.lanes,
         }
     }

@@ -7,5 +7,6 @@
 mod bed;
 mod cables;
 mod devices;
+mod module;
 mod stock;
 mod traffic;

@@ -73,13 +73,13 @@ impl Drop for Stock {
 }
 
 /// Any bytes are a private key once clamped, which every implementation does.
-fn west_key_bytes() -> [u8; 32] {
+pub(crate) fn west_key_bytes() -> [u8; 32] {
     let mut bytes = [0x42; 32];
     bytes[0] = 0x40;
     bytes
 }
 
-fn west_public_key() -> model::PublicKey {
+pub(crate) fn west_public_key() -> model::PublicKey {
     let secret = boringtun::x25519::StaticSecret::from(west_key_bytes());
     model::PublicKey::from_bytes(boringtun::x25519::PublicKey::from(&secret).to_bytes())
 }

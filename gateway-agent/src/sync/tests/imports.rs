@@ -68,6 +68,63 @@ fn an_export_is_told_mirrored_and_imported_everywhere() {
 }
 
 #[test]
+fn an_import_has_a_clusterset_ip_of_its_clusters_range_and_keeps_it() {
+    let mut simulation = exporting();
+    let ips = |simulation: &Simulation, member: &str| {
+        simulation.members[member]
+            .get("ServiceImport", SHOP, "cart")
+            .expect("imported")["spec"]["ips"]
+            .clone()
+    };
+    let first = ips(&simulation, "west");
+    let texts: Vec<&str> = first
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ip| ip.as_str().unwrap())
+        .collect();
+    assert!(matches!(texts[..], [ip] if ip.starts_with("244.174.")), "{texts:?}");
+
+    // Another exporter, another leader, other imports: it stays.
+    add_service(simulation.member("west"), 2);
+    simulation.member("west").put(service_export());
+    simulation.settle();
+    simulation.member("east").remove("ServiceExport", SHOP, "cart");
+    simulation.settle();
+    assert_eq!(ips(&simulation, "west"), first);
+
+    // Another range moves it, in this cluster only.
+    let in_east = ips(&simulation, "east");
+    simulation.member("west").get_mut("Cluster", SYSTEM, "west")["spec"]["clustersetIpRanges"] =
+        json!(["100.99.0.0/16"]);
+    simulation.settle();
+    assert!(ips(&simulation, "west")[0].as_str().unwrap().starts_with("100.99."));
+    assert_eq!(ips(&simulation, "east"), in_east);
+    let told = simulation
+        .broker
+        .get("Cluster", Some("tombolo-m-west"), "west")
+        .unwrap();
+    assert!(
+        told["spec"].get("clustersetIpRanges").is_none(),
+        "nobody else's business"
+    );
+}
+
+#[test]
+fn an_import_of_a_family_without_a_range_says_so() {
+    let mut simulation = exporting();
+    simulation.member("west").get_mut("Cluster", SYSTEM, "west")["spec"]["clustersetIpRanges"] = json!(["fd99::/112"]);
+    simulation.settle();
+    let import = simulation.members["west"].get("ServiceImport", SHOP, "cart").unwrap();
+    assert_eq!(
+        (&import["spec"]["ips"], &import["spec"]["ipFamilies"]),
+        (&json!([]), &json!([]))
+    );
+    let ready = simulation.condition("west", "ServiceImport", ("shop", "cart"), "Ready");
+    assert_eq!(ready, "False Pending");
+}
+
+#[test]
 fn the_end_of_an_export_cleans_up_everywhere() {
     let mut simulation = exporting();
     simulation.member("east").remove("ServiceExport", SHOP, "cart");
@@ -191,6 +248,26 @@ fn local_exports_resolve_without_the_broker() {
     simulation.is_broker_away = false;
     simulation.settle();
     assert_eq!(ready(&simulation, "west"), "True Exported");
+}
+
+/// A host-network pod: the own cluster's nodes reach it, the others use the service's own IP.
+#[test]
+fn endpoints_outside_the_pod_prefixes_are_told_at_home_only() {
+    let mut simulation = exporting();
+    let slice = simulation.member("east").get_mut("EndpointSlice", SHOP, "cart-x7z");
+    slice["endpoints"] = json!([{"addresses": ["192.0.2.1"]}]);
+    simulation.settle();
+    let home = simulation.members["east"]
+        .get("ExportedService", SYSTEM, "east.cart.shop")
+        .unwrap();
+    assert_eq!(home["spec"]["endpoints"][0]["address"], "192.0.2.1");
+    let told = simulation.members["west"]
+        .get("ExportedService", SYSTEM, "east.cart.shop")
+        .unwrap();
+    assert_eq!(
+        (&told["spec"]["endpoints"], &told["spec"]["readyCount"]),
+        (&json!([]), &json!(1))
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Roles and bindings. Whether the writer may grant what they grant is decided in [`crate::rbac`].
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{NameRule, Rules};
 use crate::{
@@ -66,11 +66,9 @@ impl Rules for Bindings {
         if let Some(old) = old
             && old["roleRef"] != object["roleRef"]
         {
-            errors.push(FieldError::invalid(
-                "roleRef",
-                object["roleRef"].clone(),
-                "cannot change roleRef",
-            ));
+            let named = |field: &str| text_at(object, &["roleRef", field]);
+            let shown = json!({"APIGroup": named("apiGroup"), "Kind": named("kind"), "Name": named("name")});
+            errors.push(FieldError::invalid("roleRef", shown, "cannot change roleRef"));
         }
         let kind = text_at(object, &["roleRef", "kind"]);
         if !["Role", "ClusterRole"].contains(&kind) {

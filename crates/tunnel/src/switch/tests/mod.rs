@@ -59,9 +59,10 @@ impl Wire for Outbox {
         &mut self.sealed
     }
 
-    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize) {
+    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize) -> io::Result<()> {
         self.marks.push(ecn);
         self.sent.push((to.address, self.sealed[..len].to_vec()));
+        Ok(())
     }
 
     fn open_room(&mut self) -> &mut [u8] {
@@ -118,6 +119,7 @@ impl Node {
             public_key: self.switch.public_key,
             candidates: vec![self.address],
             probe_address: Some(self.switch.probe_address),
+            mtu: 1420,
             lanes: 1,
         }
     }
@@ -169,7 +171,8 @@ impl Node {
 }
 
 fn new_switch(key: &PrivateKey, lane: (usize, usize)) -> Switch {
-    Switch::new(key.clone(), lane, Arc::new(Handshakes::new(key)), Arc::default())
+    let together = (Arc::new(Handshakes::new(key)), Arc::default());
+    Switch::new(key.clone(), lane, together, Arc::default())
 }
 
 fn remote(address: SocketAddr) -> Remote {

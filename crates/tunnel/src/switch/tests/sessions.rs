@@ -29,8 +29,9 @@ fn a_cable_comes_up_and_carries_both_families_both_ways() {
 #[test]
 fn probes_carry_the_role() {
     let (mut east, mut west) = strangers();
-    west.plan.role = ProbeRole {
+    west.plan.role = model::ProbeRole {
         active: true,
+        draining: false,
         epoch: 42,
     };
     east.apply();
@@ -127,6 +128,7 @@ fn initiation_of(node: &mut Node) -> Vec<u8> {
             mode: model::ProbeMode::None,
             is_initiator: true,
         },
+        1420,
         1,
         Instant::now(),
     );
@@ -166,7 +168,7 @@ fn a_handshake_alone_moves_no_cable_and_data_does() {
         .unwrap()
         .cable
         .handle_session(west.address, Instant::now());
-    east.switch.tables = Tables::new(&east.plan, &east.switch.peers, &Tables::default());
+    east.switch.choose(Instant::now());
     east.transmit(&packet("10.1.0.5", "10.2.0.9", 60));
     let (_, data) = east.out.sent.pop().unwrap();
     west.receive(elsewhere, &data);
@@ -248,6 +250,7 @@ fn a_stock_peer_exchanges_packets_whoever_starts() {
             public_key: stock_key.public_key(),
             candidates: if stock_starts { vec![] } else { vec![stock_address] },
             probe_address: None,
+            mtu: 1420,
             lanes: 1,
         }];
         east.apply();

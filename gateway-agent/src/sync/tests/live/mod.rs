@@ -9,6 +9,7 @@ use k8s_api::mcs::{ServiceExport, ServiceImport};
 use k8s_api::{Cluster, ExportedService, Gateway};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_runtime::ServerAddress;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use model::ClusterId;
@@ -97,7 +98,13 @@ async fn a_token_of_unknown_age_is_renewed_and_works() {
     })
     .await;
     let text = |key: &str| String::from_utf8(data[key].0.clone()).unwrap();
-    let renewed = k8s_runtime::client_for(&text("url"), &text("ca.crt"), &text("token")).unwrap();
+    let (url, ca) = (text("url"), text("ca.crt"));
+    let server = ServerAddress {
+        url: &url,
+        ca: &ca,
+        name: "",
+    };
+    let renewed = k8s_runtime::client_for(server, &text("token")).unwrap();
     let clusters: Api<Cluster> = Api::namespaced(renewed.clone(), "tombolo-m-east");
     eventually("the own cluster on the broker", async || {
         clusters.get_opt("east").await.unwrap()

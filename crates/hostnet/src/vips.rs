@@ -1,0 +1,347 @@
+//! Clusterset IPs on a node: which backend each of a port's slots leads to.
+//!
+//! A connection to a (address, protocol, port) hashes to one of [`SLOTS`] slots, and the slot's map says where it goes. The rules never
+//! change with the services: a service, a port or an endpoint that comes or goes is a few map elements ([`VipElements`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::state::{Family, as_pairs};
+use crate::tags;
+
+/// Slots of each port. It never changes, so a connection's slot does not either.
+pub const SLOTS: usize = 64;
+
+/// What a node needs to translate clusterset IPs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Vips {
+    /// Where clusterset IPs are; empty if the node is to translate none. What is in it and leads nowhere is refused.
+    pub range: BTreeSet<IpNet>,
+    /// What leads where.
+    pub elements: VipElements,
+}
+
+/// The elements of our sets and maps that change with the services.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VipElements {
+    /// The backend of each slot; shorter than [`SLOTS`], or with gaps, only as a difference and where others meddled.
+    #[serde(with = "as_pairs")]
+    pub slots: BTreeMap<VipPort, Vec<Option<SocketAddr>>>,
+    /// Every clusterset IP that a service has, whether or not there is a backend.
+    pub known: BTreeSet<IpAddr>,
+    /// Ports whose clients stay with their backend.
+    pub affine: BTreeSet<VipPort>,
+    /// Pods on this node that may reach themselves through a clusterset IP.
+    pub hairpin: BTreeSet<IpAddr>,
+}
+
+/// One port of one clusterset IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VipPort {
+    /// The clusterset IP.
+    pub address: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Port number.
+    pub port: u16,
+}
+
+/// Transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+    /// SCTP
+    Sctp,
+}
+
+/// Elements to be taken out and put in, in one transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipUpdate {
+    /// Out first.
+    pub remove: VipElements,
+    /// Then in.
+    pub add: VipElements,
+}
+
+impl VipElements {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.known.is_empty() && self.affine.is_empty() && self.hairpin.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slots.values().flatten().flatten().count() + self.known.len() + self.affine.len() + self.hairpin.len()
+    }
+
+    /// Puts one backend into a slot; a slot number that is none of ours is ignored.
+    pub fn put(&mut self, port: VipPort, slot: usize, backend: SocketAddr) {
+        let slots = self.slots.entry(port).or_default();
+        if slot < SLOTS {
+            slots.resize(slots.len().max(slot + 1), None);
+            slots[slot] = Some(backend);
+        }
+    }
+
+    /// Takes an update in.
+    pub fn take_in(&mut self, update: &VipUpdate) {
+        for (port, slot, _) in update.remove.each() {
+            if let Some(backend) = self.slots.get_mut(&port).and_then(|slots| slots.get_mut(slot)) {
+                *backend = None;
+            }
+        }
+        self.slots.retain(|_, slots| slots.iter().any(Option::is_some));
+        for (port, slot, backend) in update.add.each() {
+            self.put(port, slot, backend);
+        }
+        self.known.retain(|address| !update.remove.known.contains(address));
+        self.known.extend(&update.add.known);
+        self.affine.retain(|port| !update.remove.affine.contains(port));
+        self.affine.extend(&update.add.affine);
+        self.hairpin.retain(|pod| !update.remove.hairpin.contains(pod));
+        self.hairpin.extend(&update.add.hairpin);
+    }
+
+    /// What has to be done to `self` to have `want`; none if nothing.
+    pub(crate) fn update_to(&self, want: &Self) -> Option<VipUpdate> {
+        if self == want {
+            return None;
+        }
+        let mut update = VipUpdate::default();
+        let ports: BTreeSet<&VipPort> = self.slots.keys().chain(want.slots.keys()).collect();
+        let at = |elements: &Self, port: &VipPort, slot| *elements.slots.get(port)?.get(slot)?;
+        for port in ports {
+            if self.slots.get(port) == want.slots.get(port) {
+                continue;
+            }
+            for slot in 0..SLOTS {
+                let (is, wanted) = (at(self, port, slot), at(want, port, slot));
+                if is == wanted {
+                    continue;
+                }
+                if let Some(backend) = is {
+                    update.remove.put(*port, slot, backend);
+                }
+                if let Some(backend) = wanted {
+                    update.add.put(*port, slot, backend);
+                }
+            }
+        }
+        update.remove.known = self.known.difference(&want.known).copied().collect();
+        update.add.known = want.known.difference(&self.known).copied().collect();
+        update.remove.affine = self.affine.difference(&want.affine).copied().collect();
+        update.add.affine = want.affine.difference(&self.affine).copied().collect();
+        update.remove.hairpin = self.hairpin.difference(&want.hairpin).copied().collect();
+        update.add.hairpin = want.hairpin.difference(&self.hairpin).copied().collect();
+        (!update.remove.is_empty() || !update.add.is_empty()).then_some(update)
+    }
+
+    /// Elements by the name of their set or map, as nft writes them; `keys_only` for taking them out.
+    fn by_set(&self, keys_only: bool) -> BTreeMap<String, Vec<String>> {
+        let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (port, slot, backend) in self.each() {
+            let element = if keys_only {
+                port.to_string()
+            } else {
+                format!("{port} : {} . {}", backend.ip(), backend.port())
+            };
+            let name = slot_map(slot, Family::of(port.address));
+            sets.entry(name).or_default().push(element);
+        }
+        for address in &self.known {
+            let name = known_set(Family::of(*address));
+            sets.entry(name).or_default().push(address.to_string());
+        }
+        for port in &self.affine {
+            let name = affine_set(Family::of(port.address));
+            sets.entry(name).or_default().push(port.to_string());
+        }
+        for pod in &self.hairpin {
+            let name = hairpin_set(Family::of(*pod));
+            sets.entry(name).or_default().push(format!("{pod} . {pod}"));
+        }
+        sets
+    }
+
+    fn each(&self) -> impl Iterator<Item = (VipPort, usize, SocketAddr)> {
+        self.slots.iter().flat_map(|(port, slots)| {
+            let backends = slots.iter().enumerate();
+            backends.filter_map(|(slot, backend)| Some((*port, slot, (*backend)?)))
+        })
+    }
+}
+
+impl VipUpdate {
+    /// The text for `nft -f -`.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        commands(&mut text, "delete", &self.remove.by_set(true));
+        commands(&mut text, "add", &self.add.by_set(false));
+        text
+    }
+}
+
+/// The text that puts all elements into a table that has just been made.
+pub(crate) fn text_of(elements: &VipElements) -> String {
+    let mut text = String::new();
+    commands(&mut text, "add", &elements.by_set(false));
+    text
+}
+
+fn commands(text: &mut String, verb: &str, sets: &BTreeMap<String, Vec<String>>) {
+    for (set, elements) in sets {
+        // One line has its limits in nft's reader.
+        for chunk in elements.chunks(ELEMENTS_PER_COMMAND) {
+            writeln!(
+                text,
+                "{verb} element inet {} {set} {{ {} }}",
+                tags::NFT_TABLE,
+                chunk.join(", ")
+            )
+            .expect("a String takes any text");
+        }
+    }
+}
+
+/// The map of one slot.
+pub(crate) fn slot_map(slot: usize, family: Family) -> String {
+    format!("{}{}", slot_chain(slot), suffix(family))
+}
+
+/// The chain of one slot.
+pub(crate) fn slot_chain(slot: usize) -> String {
+    format!("slot{slot}")
+}
+
+pub(crate) fn known_set(family: Family) -> String {
+    format!("known{}", suffix(family))
+}
+
+pub(crate) fn affine_set(family: Family) -> String {
+    format!("affine{}", suffix(family))
+}
+
+pub(crate) fn hairpin_set(family: Family) -> String {
+    format!("hairpin{}", suffix(family))
+}
+
+/// The slot whose map has this name.
+pub fn slot_of_map(name: &str) -> Option<usize> {
+    let number = name.strip_prefix("slot")?;
+    let number = number.strip_suffix("_v4").or_else(|| number.strip_suffix("_v6"))?;
+    number.parse().ok().filter(|slot| *slot < SLOTS)
+}
+
+fn suffix(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "_v4",
+        Family::V6 => "_v6",
+    }
+}
+
+impl fmt::Display for VipPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} . {} . {}", self.address, self.protocol, self.port)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+const ELEMENTS_PER_COMMAND: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn port(number: u16) -> VipPort {
+        VipPort {
+            address: IpAddr::from([244, 174, 0, 1]),
+            protocol: Protocol::Tcp,
+            port: number,
+        }
+    }
+
+    fn elements() -> impl Strategy<Value = VipElements> {
+        let backend = prop::option::of(0u8..3);
+        let slots = prop::collection::vec(backend, 1..=SLOTS);
+        let ports = prop::collection::btree_map(80u16..84, slots, 0..4);
+        let affine = prop::collection::btree_set(80u16..84, 0..4);
+        (ports, affine).prop_map(|(ports, affine)| {
+            let mut elements = VipElements::default();
+            for (number, slots) in ports {
+                for (slot, last) in slots.into_iter().enumerate() {
+                    if let Some(last) = last {
+                        elements.put(port(number), slot, SocketAddr::from(([10, 1, 0, last], 8080)));
+                    }
+                }
+            }
+            elements.known = affine.iter().map(|n| IpAddr::from([244, 174, 0, *n as u8])).collect();
+            elements.affine = affine.into_iter().map(port).collect();
+            elements.hairpin = elements
+                .slots
+                .values()
+                .flatten()
+                .flatten()
+                .map(SocketAddr::ip)
+                .collect();
+            elements
+        })
+    }
+
+    #[test]
+    fn one_backend_for_another_is_two_commands_and_no_rule() {
+        let (mut is, mut want) = (VipElements::default(), VipElements::default());
+        is.put(port(80), 3, "10.1.0.1:8080".parse().unwrap());
+        want.put(port(80), 3, "10.1.0.2:8080".parse().unwrap());
+        assert_eq!(
+            is.update_to(&want).unwrap().text(),
+            "delete element inet tombolo slot3_v4 { 244.174.0.1 . tcp . 80 }\n\
+             add element inet tombolo slot3_v4 { 244.174.0.1 . tcp . 80 : 10.1.0.2 . 8080 }\n"
+        );
+    }
+
+    #[test]
+    fn names_of_maps_tell_their_slot() {
+        assert_eq!(slot_of_map(&slot_map(63, Family::V6)), Some(63));
+        for other in ["slot64_v4", "slot1", "slots_v4", "remote_v4"] {
+            assert_eq!(slot_of_map(other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_update_leads_to_what_is_wanted(mut is in elements(), want in elements()) {
+            if let Some(update) = is.update_to(&want) {
+                is.take_in(&update);
+            }
+            for slot in 0..SLOTS {
+                for number in 80..84 {
+                    let at = |e: &VipElements| e.slots.get(&port(number)).and_then(|s| s.get(slot).copied().flatten());
+                    prop_assert_eq!(at(&is), at(&want));
+                }
+            }
+            prop_assert_eq!(is.update_to(&want), None, "and no further one");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Answers the probes of the own cluster's nodes, which come over the VXLAN: that is how they know that this gateway lives, which
+//! role it plays, and which clusters it reaches.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::names;
+use nix::net::if_::if_nametoindex;
+use probe::{MAX_ADDRESSES, Message, MessageKind, Says};
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+
+/// The answering end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HopServer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    says: Mutex<Says>,
+    /// Nodes that ask, when they last did, and their addresses in the pod network.
+    nodes: Mutex<BTreeMap<Ipv6Addr, (Instant, Vec<IpAddr>)>>,
+    /// Nodes that send traffic here, and when they last said so.
+    users: Mutex<BTreeMap<Ipv6Addr, Instant>>,
+    first_user: Notify,
+}
+
+impl HopServer {
+    /// Begins to answer, and goes on until the process ends.
+    pub(crate) fn start() -> Self {
+        let server = Self::default();
+        let shared = Arc::clone(&server.shared);
+        tokio::spawn(async move {
+            loop {
+                if let Err(error) = answer(&shared).await {
+                    tracing::warn!(%error, port = names::PROBE_PORT, "cannot answer the probes of this cluster's nodes");
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+        server
+    }
+
+    /// What is answered from now on.
+    pub(crate) fn set_says(&self, says: Says) {
+        *lock(&self.shared.says) = says;
+    }
+
+    /// So many nodes send traffic here.
+    pub(crate) fn users(&self, now: Instant) -> usize {
+        let users = lock(&self.shared.users);
+        users
+            .values()
+            .filter(|at| now.saturating_duration_since(**at) < FORGET_AFTER)
+            .count()
+    }
+
+    /// Addresses in the pod network of nodes that ask, one of each, at most as many as a message names.
+    pub(crate) fn addresses(&self, now: Instant, is_own: impl Fn(&IpAddr) -> bool) -> Vec<IpAddr> {
+        let nodes = lock(&self.shared.nodes);
+        let present = nodes
+            .values()
+            .filter(|(at, _)| now.saturating_duration_since(*at) < PRESENT_FOR);
+        let others = present.filter_map(|(_, addresses)| addresses.first().copied());
+        others.filter(|address| !is_own(address)).take(MAX_ADDRESSES).collect()
+    }
+
+    /// Resolves when a node begins to send traffic here and none did before.
+    pub(crate) async fn first_user(&self) {
+        self.shared.first_user.notified().await;
+    }
+}
+
+impl Shared {
+    /// The answer to a datagram of a node.
+    fn take(&self, from: &SocketAddrV6, datagram: &[u8], now: Instant) -> Option<Message> {
+        let message = Message::decode(datagram).ok()?;
+        if message.kind != MessageKind::Request {
+            return None;
+        }
+        // Probes of size say nothing new.
+        if message.size == 0 {
+            let mut nodes = lock(&self.nodes);
+            nodes.retain(|_, (at, _)| now.saturating_duration_since(*at) < PRESENT_FOR);
+            nodes.insert(*from.ip(), (now, message.says.addresses.clone()));
+            let mut users = lock(&self.users);
+            users.retain(|_, at| now.saturating_duration_since(*at) < FORGET_AFTER);
+            if message.says.uses {
+                if users.is_empty() {
+                    self.first_user.notify_one();
+                }
+                users.insert(*from.ip(), now);
+            } else {
+                users.remove(from.ip());
+            }
+        }
+        Some(message.reply(lock(&self.says).clone()))
+    }
+}
+
+async fn answer(shared: &Shared) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, names::PROBE_PORT)).await?;
+    let mut buffer = vec![0; usize::from(u16::MAX)];
+    let mut reply = Vec::new();
+    loop {
+        let (len, from) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
+            // An ICMP error for an earlier answer.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+            Err(error) => return Err(error),
+        };
+        let SocketAddr::V6(node) = from else { continue };
+        // Only neighbours on the VXLAN; nobody else is to learn anything, or to be counted.
+        if !is_on_vxlan(&node) {
+            continue;
+        }
+        if let Some(message) = shared.take(&node, &buffer[..len], Instant::now()) {
+            message.encode(&mut reply);
+            if let Err(error) = socket.send_to(&reply, from).await {
+                tracing::debug!(%error, %from, "cannot answer a probe");
+            }
+        }
+    }
+}
+
+fn is_on_vxlan(from: &SocketAddrV6) -> bool {
+    from.ip().is_unicast_link_local() && if_nametoindex(names::VXLAN_LINK).is_ok_and(|link| link == from.scope_id())
+}
+
+/// What is locked is replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A node that sends traffic here says so ten times a second.
+const FORGET_AFTER: Duration = Duration::from_millis(500);
+/// One that does not asks once a second.
+const PRESENT_FOR: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ProbeRole;
+
+    fn request(uses: bool) -> Vec<u8> {
+        let message = Message {
+            kind: MessageKind::Request,
+            sequence: 7,
+            stamp: 9,
+            size: 0,
+            is_deaf: false,
+            finds_broken: false,
+            says: Says {
+                uses,
+                ..Says::default()
+            },
+        };
+        let mut datagram = Vec::new();
+        message.encode(&mut datagram);
+        datagram
+    }
+
+    #[test]
+    fn a_node_is_told_the_role_and_counted_while_it_sends_traffic() {
+        let server = HopServer::default();
+        let role = ProbeRole {
+            active: true,
+            draining: false,
+            epoch: 3,
+        };
+        server.set_says(Says {
+            role,
+            ..Says::default()
+        });
+        let now = Instant::now();
+        let node = SocketAddrV6::new("fe80::1".parse().unwrap(), 4000, 0, 5);
+        let reply = server.shared.take(&node, &request(true), now).unwrap();
+        assert_eq!((reply.sequence, reply.stamp, reply.says.role), (7, 9, role));
+        assert_eq!((server.users(now), server.users(now + FORGET_AFTER)), (1, 0));
+        server.shared.take(&node, &request(false), now);
+        assert_eq!(server.users(now), 0);
+        let mut answer = Vec::new();
+        reply.encode(&mut answer);
+        assert_eq!(
+            server.shared.take(&node, &answer, now),
+            None,
+            "an answer is not answered"
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! What deep probes mean: for the peers of this gateway by its own, and for this gateway by those of others.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use clusterset::claims;
+use model::{Connection, ConnectionState, GatewayId, Snapshot};
+use probe::Reason;
+use tunnel::CableStatus;
+
+use crate::deep::Targets;
+
+/// The time in which a gateway that was called broken leaves the role to others.
+#[derive(Debug, Default)]
+pub(crate) struct Convalescence {
+    called_broken: Option<Instant>,
+}
+
+impl Convalescence {
+    /// Listens to what the peers say now.
+    pub(crate) fn take(&mut self, cables: &[CableStatus], now: Instant) {
+        if cables.iter().any(|cable| cable.calls_us_broken) {
+            if !self.lasts(now) {
+                tracing::warn!("another cluster finds that packets get lost behind this gateway: it steps back");
+            }
+            self.called_broken = Some(now);
+        }
+    }
+
+    /// Whether it still has to recover.
+    pub(crate) fn lasts(&self, now: Instant) -> bool {
+        self.called_broken
+            .is_some_and(|at| now.saturating_duration_since(at) < CONVALESCENCE)
+    }
+}
+
+/// Nodes behind the peers in use, as far as they are in prefixes of the peer's own cluster.
+pub(crate) fn targets(snapshot: &Snapshot, cables: &[CableStatus]) -> Targets {
+    let used = cables
+        .iter()
+        .filter(|cable| cable.is_used && cable.connection.state == ConnectionState::Connected);
+    let accepted = claims::accepted(snapshot);
+    used.filter_map(|cable| {
+        let remote = &cable.connection.remote;
+        let prefixes = accepted.get(&remote.cluster)?;
+        let nodes = cable.addresses.iter().copied().filter(|node| prefixes.contains(*node));
+        Some((remote.clone(), nodes.collect()))
+    })
+    .collect()
+}
+
+/// A cable behind which packets get lost is not wholly good, however well it answers itself.
+pub(crate) fn with_verdict(connection: Connection, avoid: &BTreeSet<GatewayId>) -> Connection {
+    if connection.state != ConnectionState::Connected || !avoid.contains(&connection.remote) {
+        return connection;
+    }
+    let reason = Reason::ForwardingBroken;
+    Connection {
+        state: ConnectionState::Degraded,
+        reason: Some(reason.name().to_owned()),
+        message: format!("{}: {}", reason.sentence(), reason.mend()),
+        ..connection
+    }
+}
+
+const CONVALESCENCE: Duration = Duration::from_secs(60);

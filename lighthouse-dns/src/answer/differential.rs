@@ -1,0 +1,201 @@
+//! Responses against a second opinion: the same question is read by hickory-proto and answered from the view's names as text, with
+//! none of the code that answers for real; both must say the same.
+
+use std::net::IpAddr;
+
+use clusterset::dns::{ClusterNames, Records, ZoneView, zone_view};
+use hickory_proto::op::{Message as Oracle, ResponseCode};
+use hickory_proto::rr::{RData, RecordType};
+use model::{Family, ImportKind};
+use proptest::prelude::*;
+
+use super::{MAX_UDP_PAYLOAD, Transport};
+use crate::fixture::{TTL, ZONES, addresses, answer, export, import, query, snapshot};
+use crate::zone::Zone;
+
+/// What a response must say.
+#[derive(Debug, PartialEq, Eq)]
+struct Opinion {
+    code: ResponseCode,
+    /// As text, sorted.
+    answers: Vec<String>,
+    negative_ttl: Option<u32>,
+}
+
+fn second_opinion(view: &ZoneView, asked: &[u8], turn: usize) -> Opinion {
+    let asked = Oracle::from_vec(asked).unwrap().queries.remove(0);
+    let name = asked.name().to_lowercase().to_ascii();
+    let refused = Opinion {
+        code: ResponseCode::Refused,
+        answers: vec![],
+        negative_ttl: None,
+    };
+    let zone = ZONES.iter().find_map(|zone| {
+        let below = name.strip_suffix(&format!("{zone}."))?;
+        let below = below.strip_suffix('.').or(below.is_empty().then_some(""))?;
+        Some((*zone, below))
+    });
+    let Some((zone, below)) = zone else {
+        return refused;
+    };
+    let denied = |code, ttl| Opinion {
+        code,
+        answers: vec![],
+        negative_ttl: Some(ttl),
+    };
+    let found = match below {
+        "dns" | "ns.dns" => Some(&Records::NonTerminal),
+        _ => view.lookup(below),
+    };
+    let records = match found {
+        None => return denied(ResponseCode::NXDomain, TTL),
+        Some(Records::Dead) => return denied(ResponseCode::NXDomain, 1),
+        Some(records) => records,
+    };
+    let family = |family| -> Vec<String> {
+        let addresses: Vec<IpAddr> = records.addresses(family, turn);
+        addresses.iter().map(ToString::to_string).collect()
+    };
+    let mut answers: Vec<String> = match asked.query_type() {
+        RecordType::A => family(Family::V4),
+        RecordType::AAAA => family(Family::V6),
+        RecordType::SRV => {
+            let services = view.services(below).iter();
+            services
+                .map(|one| format!("0 1 {} {}.{zone}.", one.port, one.target))
+                .collect()
+        }
+        _ => vec![],
+    };
+    if answers.is_empty() {
+        return denied(ResponseCode::NoError, TTL);
+    }
+    answers.sort();
+    Opinion {
+        code: ResponseCode::NoError,
+        answers,
+        negative_ttl: None,
+    }
+}
+
+fn opinion_of(response: &Oracle) -> Opinion {
+    let mut answers: Vec<String> = response.answers.iter().map(|record| record.data.to_string()).collect();
+    answers.sort();
+    let negative_ttl = response.authorities.first().map(|authority| {
+        let RData::SOA(soa) = &authority.data else {
+            panic!("authority without SOA: {authority}")
+        };
+        assert_eq!(soa.minimum, authority.ttl);
+        authority.ttl
+    });
+    Opinion {
+        code: response.metadata.response_code,
+        answers,
+        negative_ttl,
+    }
+}
+
+/// Services `s0`, `s1`, …: of which kind, with how many endpoints, and whether with clusterset IPs.
+fn generated_view() -> impl Strategy<Value = ZoneView> {
+    let service = (any::<bool>(), 0u32..40, any::<bool>());
+    (proptest::collection::vec(service, 1..4), any::<bool>()).prop_map(|(services, is_strict)| {
+        let mut snapshot = snapshot();
+        for (index, (is_headless, count, has_ips)) in services.into_iter().enumerate() {
+            let name = format!("s{index}");
+            let mut endpoints = addresses(count);
+            if count % 3 == 1 {
+                endpoints.push("fd01::1".parse().unwrap());
+            }
+            if is_headless {
+                export(&mut snapshot, &name, ImportKind::Headless, &endpoints);
+            } else {
+                export(&mut snapshot, &name, ImportKind::ClusterSetIP, &endpoints);
+                if has_ips {
+                    import(
+                        &mut snapshot,
+                        &name,
+                        &["243.0.0.7".parse().unwrap(), "fd43::7".parse().unwrap()],
+                    );
+                }
+            }
+        }
+        let names = if is_strict {
+            ClusterNames::Reserved
+        } else {
+            ClusterNames::Answered
+        };
+        zone_view(&snapshot, names)
+    })
+}
+
+/// Names that are there, names beside them, and names of others; in letters of any case.
+fn generated_name() -> impl Strategy<Value = String> {
+    let front = prop_oneof![
+        Just(""),
+        Just("east."),
+        Just("west."),
+        Just("10-1-0-0.east."),
+        Just("fd01--1.east."),
+        Just("below.east."),
+        Just("_http._tcp."),
+        Just("_metrics._tcp."),
+        Just("_tcp."),
+        Just("_http._udp."),
+    ];
+    let middle = prop_oneof![
+        Just("s0.shop.svc."),
+        Just("s1.shop.svc."),
+        Just("s9.shop.svc."),
+        Just("shop.svc."),
+        Just("svc."),
+        Just("ns.dns."),
+        Just(""),
+    ];
+    let zone = prop_oneof![
+        4 => Just("clusterset.local."), 2 => Just("corp.example."), 1 => Just("xcorp.example."), 1 => Just("example.")
+    ];
+    (front, middle, zone, any::<u64>()).prop_map(|(front, middle, zone, case)| {
+        let name = format!("{front}{middle}{zone}");
+        let letters = name.chars().enumerate();
+        let raise = |(index, letter): (usize, char)| {
+            if case >> (index % 64) & 1 == 1 {
+                letter.to_ascii_uppercase()
+            } else {
+                letter
+            }
+        };
+        letters.map(raise).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn both_say_the_same(
+        view in generated_view(),
+        name in generated_name(),
+        kind in prop_oneof![Just(RecordType::A), Just(RecordType::AAAA), Just(RecordType::SRV), Just(RecordType::MX)],
+        edns in proptest::option::of(0u16..5000),
+        turn in 0usize..100,
+    ) {
+        let zone = Zone::new(ZONES, Some(&view), 7, TTL).unwrap();
+        let asked = query(&name, kind, edns);
+        let (whole, _) = answer(&asked, &zone, Transport::Tcp, turn).unwrap();
+        let over_tcp = Oracle::from_vec(&whole).unwrap();
+        let apart = second_opinion(&view, &asked, turn);
+        prop_assert_eq!(opinion_of(&over_tcp), apart);
+        prop_assert_eq!(over_tcp.queries[0].name().to_ascii(), name);
+        prop_assert!(over_tcp.answers.iter().all(|record| record.ttl == TTL));
+
+        let (bytes, _) = answer(&asked, &zone, Transport::Udp, turn).unwrap();
+        let over_udp = Oracle::from_vec(&bytes).unwrap();
+        let limit = usize::from(edns.unwrap_or(512).clamp(512, MAX_UDP_PAYLOAD));
+        prop_assert!(bytes.len() <= limit);
+        if over_udp.metadata.truncation {
+            prop_assert!(whole.len() > limit && over_udp.answers.is_empty());
+        } else {
+            prop_assert_eq!(opinion_of(&over_udp), opinion_of(&over_tcp));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use socket2::Socket;
+
+use super::Shared;
+use crate::answer::{Asker, MAX_UDP_PAYLOAD, Transport, answer, cut_short};
+use crate::limit::{Limiter, Verdict};
+use crate::zone::Zone;
+
+/// Answers what comes to this socket, a batch at a time, until told to stop.
+pub(super) fn serve(socket: &Socket, shared: &Shared, stop: &AtomicBool) {
+    let mut received = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
+    let mut queries = Box::new([[0; MAX_QUERY]; BATCH]);
+    let mut batch = Batch::new(shared);
+    while !stop.load(Ordering::Relaxed) {
+        let mut slices = queries.each_mut().map(|query| [IoSliceMut::new(query)]);
+        match recvmmsg(
+            socket.as_raw_fd(),
+            &mut received,
+            &mut slices,
+            MsgFlags::MSG_WAITFORONE,
+            None,
+        ) {
+            Ok(messages) => {
+                let zone = shared.zone.load();
+                let now = batch.started.elapsed().as_millis() as u64;
+                let base = shared.asker(Transport::Udp, Ipv4Addr::UNSPECIFIED.into());
+                for message in messages {
+                    let (Some(client), Some(query)) = (message.address, message.iovs().next()) else {
+                        continue;
+                    };
+                    let asker = Asker {
+                        address: ip(&client),
+                        ..base
+                    };
+                    batch.answer(query, &zone, &asker, client, now);
+                }
+                batch.send(socket);
+            }
+            // Nothing came for a while.
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // An ICMP error of an earlier answer; the socket lives on.
+            Err(error) => tracing::debug!(%error, "receiving queries"),
+        }
+    }
+}
+
+/// The responses of one batch. All buffers are used again for the next.
+struct Batch<'a> {
+    shared: &'a Shared,
+    limiter: Limiter,
+    started: Instant,
+    turn: usize,
+    headers: MultiHeaders<SockaddrStorage>,
+    responses: [Vec<u8>; BATCH],
+    clients: [Option<SockaddrStorage>; BATCH],
+    count: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            limiter: Limiter::new(shared.rate_limit),
+            started: Instant::now(),
+            turn: 0,
+            headers: MultiHeaders::preallocate(BATCH, None),
+            responses: std::array::from_fn(|_| Vec::with_capacity(MAX_UDP_PAYLOAD.into())),
+            clients: [None; BATCH],
+            count: 0,
+        }
+    }
+
+    fn answer(&mut self, query: &[u8], zone: &Zone, asker: &Asker, client: SockaddrStorage, now: u64) {
+        let response = &mut self.responses[self.count];
+        self.turn = self.turn.wrapping_add(1);
+        let Some(answered) = answer(query, zone, asker, self.turn, response) else {
+            self.shared.metrics.ignored.inc();
+            return;
+        };
+        self.shared.metrics.count(Transport::Udp, answered.outcome);
+        if !answered.is_verified {
+            match self.limiter.judge(asker.address, now) {
+                Verdict::Send => {}
+                Verdict::CutShort => {
+                    self.shared.metrics.limited.inc();
+                    cut_short(response);
+                }
+                Verdict::Drop => {
+                    self.shared.metrics.limited.inc();
+                    return;
+                }
+            }
+        }
+        self.clients[self.count] = Some(client);
+        self.count += 1;
+    }
+
+    fn send(&mut self, socket: &Socket) {
+        let slices = self.responses.each_ref().map(|response| [IoSlice::new(response)]);
+        let mut sent = 0;
+        while sent < self.count {
+            let none: [ControlMessage; 0] = [];
+            let result = sendmmsg(
+                socket.as_raw_fd(),
+                &mut self.headers,
+                &slices[sent..self.count],
+                &self.clients[sent..self.count],
+                none,
+                MsgFlags::empty(),
+            );
+            // A response that cannot be sent, to a client without a route, must not take the others with it.
+            sent += match result {
+                Ok(messages) => messages.count().max(1),
+                Err(error) => {
+                    tracing::debug!(%error, "sending a response");
+                    1
+                }
+            };
+        }
+        self.count = 0;
+    }
+}
+
+fn ip(address: &SockaddrStorage) -> IpAddr {
+    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => v4.ip().into(),
+        (_, Some(v6)) => IpAddr::from(v6.ip()).to_canonical(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+const BATCH: usize = 32;
+/// A longer query is cut by the kernel and malformed: a name, EDNS and a cookie take a third of this.
+const MAX_QUERY: usize = 1024;

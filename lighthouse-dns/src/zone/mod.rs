@@ -1,0 +1,89 @@
+//! What answers come from: the names of the zones, and one table of records in wire form.
+//!
+//! The same table stands under every zone name, `clusterset.local` and those of `--zone`. It is built once a view, so that a query
+//! costs one hash and a few copies: addresses are kept as RDATA, names in lower case as they stand on the wire.
+
+mod table;
+pub(crate) mod wire;
+
+use clusterset::dns::ZoneView;
+
+pub(crate) use table::{Entry, Service, Table};
+
+/// The view that answers come from, and how to speak of it.
+#[derive(Debug, Clone)]
+pub struct Zone {
+    /// The first is the one that PTR records lead to.
+    pub(crate) origins: Vec<Origin>,
+    /// None until there was ever a view: everything is SERVFAIL then.
+    pub(crate) table: Option<Table>,
+    pub(crate) serial: u32,
+    pub(crate) ttl: u32,
+}
+
+impl Zone {
+    /// Zones of these names. `serial` grows with every view.
+    ///
+    /// # Errors
+    /// When a name is not a domain name.
+    pub fn new<'a>(
+        origins: impl IntoIterator<Item = &'a str>,
+        view: Option<&ZoneView>,
+        serial: u32,
+        ttl: u32,
+    ) -> Result<Self, InvalidZone> {
+        Ok(Self {
+            origins: origins.into_iter().map(Origin::new).collect::<Result<_, _>>()?,
+            table: view.map(Table::new),
+            serial,
+            ttl,
+        })
+    }
+
+    /// The same zones with the records of another view; `None` when nothing would be answered differently.
+    pub fn succeed(&self, view: &ZoneView) -> Option<Self> {
+        let table = Some(Table::new(view));
+        (table != self.table).then(|| Self {
+            origins: self.origins.clone(),
+            table,
+            serial: self.serial.wrapping_add(1),
+            ttl: self.ttl,
+        })
+    }
+
+    /// The zone that a lower-case name is in, and how much of the name stands before the zone's own.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<(&Origin, usize)> {
+        let candidates = self.origins.iter().filter_map(|origin| {
+            let below = name.len().checked_sub(origin.name.len())?;
+            (name[below..] == *origin.name && wire::is_boundary(name, below)).then_some((origin, below))
+        });
+        candidates.min_by_key(|(_, below)| *below)
+    }
+}
+
+/// The name of a zone and what is always the same in it, in wire form.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) name: Box<[u8]>,
+    /// Name of the server, for NS and SOA.
+    pub(crate) server: Box<[u8]>,
+    pub(crate) mailbox: Box<[u8]>,
+}
+
+impl Origin {
+    fn new(text: &str) -> Result<Self, InvalidZone> {
+        let invalid = || InvalidZone(text.to_owned());
+        let name = wire::name(text).filter(|name| name.len() > 1).ok_or_else(invalid)?;
+        let below = |labels: &str| wire::name(&format!("{labels}.{text}")).ok_or_else(invalid);
+        Ok(Self {
+            server: below("ns.dns")?,
+            mailbox: below("hostmaster")?,
+            name,
+        })
+    }
+}
+
+/// A text that is not the name of a zone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("zone \"{0}\" is not a domain name; write one such as clusterset.local")]
+pub struct InvalidZone(pub String);

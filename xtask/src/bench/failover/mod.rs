@@ -1,0 +1,167 @@
+//! `cargo xtask bench failover`: how long packets are lost when something breaks.
+//!
+//! A lab of two clusters is joined. In each trial a pod of one cluster sends a datagram every 5 ms to a pod of the other, which answers
+//! each; in the middle something breaks. The figure of a trial is its longest gap: from the last datagram that was answered to
+//! the next one that was, less one interval. Both directions of the path count, for a datagram is lost if either its way or
+//! the way of its answer is. Then the fault is undone and the clusters come to rest.
+
+mod event;
+mod stream;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+
+use crate::demo::lab::{Lab, eventually};
+use crate::report::{Report, Step};
+use event::Event;
+use stream::Stream;
+
+/// How long packets are lost when a gateway dies, drains, or its path narrows. Needs root.
+#[derive(Debug, Args)]
+pub(crate) struct Failover {
+    /// Trials of each event
+    #[arg(long, default_value_t = 20)]
+    trials: u32,
+    /// Only these events
+    #[arg(long, value_enum, value_delimiter = ',')]
+    events: Vec<Event>,
+    /// Use the programs in this folder (build them first: cargo build --release --workspace --bins)
+    #[arg(long, value_name = "DIR", default_value = "target/release")]
+    binaries: PathBuf,
+    /// Name of the lab
+    #[arg(long, default_value = "failover")]
+    name: String,
+}
+
+impl Failover {
+    pub(crate) fn run(&self) -> anyhow::Result<Report> {
+        let mut report = Report::new("bench failover");
+        report.rounds(self.trials);
+        let lab = Lab::new(&self.binaries, &self.name, None)?;
+        let result = self.run_events(&lab, &mut report);
+        let down = lab.down();
+        report.ok = result.is_ok() && down.is_ok();
+        if let Err(error) = result.and(down) {
+            report.steps.push(Step {
+                name: "run".to_owned(),
+                ok: false,
+                millis: 0,
+                detail: format!("{error:#}"),
+            });
+        }
+        for event in Event::ALL {
+            report.aim_below(&format!("{}_ms", event.name()), event.aim_ms());
+        }
+        Ok(report)
+    }
+
+    fn run_events(&self, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
+        let xtask = std::env::current_exe().context("this program has a path")?;
+        let demo = Command::new(xtask)
+            .args([
+                "demo",
+                "--upto",
+                "1",
+                "--one-lab",
+                "--keep",
+                "--name",
+                &self.name,
+                "--binaries",
+            ])
+            .arg(&self.binaries)
+            .status()?;
+        ensure!(demo.success(), "the lab does not come up");
+        let server = lab.apply("east", &pod("stream-server", "east-w1", "lab/echo"))?;
+        lab.apply("west", &pod("stream-client", "west-w1", "lab/pause"))?;
+        let server = server.first().and_then(|pod| pod.addresses.first().cloned());
+        let server = server.context("the server has no address")?;
+        let events = if self.events.is_empty() {
+            &Event::ALL[..]
+        } else {
+            &self.events
+        };
+        for event in events {
+            self.run_trials(*event, lab, &server, report)?;
+        }
+        Ok(())
+    }
+
+    fn run_trials(&self, event: Event, lab: &Lab, server: &str, report: &mut Report) -> anyhow::Result<()> {
+        let name = event.name();
+        let (mut gaps, mut lost) = (Vec::new(), Vec::new());
+        for trial in 0..self.trials {
+            at_rest(lab)?;
+            let started = Instant::now();
+            let cluster = ["west", "east"][trial as usize % 2];
+            let gateway = active_gateway(lab, cluster)?;
+            let stream = Stream::start(lab, CLIENT, server, event.bytes())?;
+            std::thread::sleep(SETTLE + phase(trial));
+            event.begin(lab, cluster, &gateway)?;
+            let summary = stream.finish();
+            event.undo(lab, cluster, &gateway)?;
+            let summary = summary?;
+            println!(
+                "{name} {trial}: {cluster}/{gateway}: gap {:.0} ms, {} of {} lost",
+                summary.longest_gap_ms, summary.lost, summary.sent
+            );
+            gaps.push(summary.longest_gap_ms);
+            lost.push(f64::from(summary.lost));
+            report.steps.push(Step {
+                name: format!("{name} {trial}"),
+                ok: true,
+                millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                detail: format!("{cluster}/{gateway}"),
+            });
+        }
+        report.distribution(&format!("{name}_ms"), "ms", &gaps);
+        report.distribution(&format!("{name}_lost_packets"), "packets", &lost);
+        Ok(())
+    }
+}
+
+/// All cables are up, and traffic is back with the gateways that claim it.
+fn at_rest(lab: &Lab) -> anyhow::Result<()> {
+    for cluster in ["west", "east"] {
+        eventually("all cables to be connected", PATIENCE, || {
+            lab.tombolo(cluster, &["show", "gateways"])
+        })?;
+        eventually("an active gateway", PATIENCE, || active_gateway(lab, cluster))?;
+    }
+    std::thread::sleep(REST);
+    Ok(())
+}
+
+/// The node whose gateway holds the role.
+fn active_gateway(lab: &Lab, cluster: &str) -> anyhow::Result<String> {
+    let report: serde_json::Value = lab.json(cluster, &["show", "gateways"])?;
+    let rows = report["gateways"].as_array().into_iter().flatten();
+    let active = rows
+        .filter(|row| row["role"] == "active")
+        .find_map(|row| row["gateway"].as_str());
+    Ok(active
+        .with_context(|| format!("{cluster} has no active gateway"))?
+        .to_owned())
+}
+
+fn pod(name: &str, node: &str, image: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  nodeName: {node}\n  \
+         containers: [{{name: main, image: {image}}}]\n"
+    )
+}
+
+/// Faults fall anywhere between two probes.
+fn phase(trial: u32) -> Duration {
+    Duration::from_millis(u64::from(trial) * 37 % 100)
+}
+
+const CLIENT: &str = "west/default/stream-client";
+/// A stream runs so long before the fault.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Longer than a gateway that came back is kept waiting.
+const REST: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(90);

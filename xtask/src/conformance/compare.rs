@@ -1,0 +1,187 @@
+//! What differs between a recorded answer and ours.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::names::{Names, masked};
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// `status`, `header warning`, or a path into the body such as `.metadata.labels`.
+    pub(crate) place: String,
+    theirs: String,
+    ours: String,
+}
+
+impl Difference {
+    pub(crate) fn new(place: &str, theirs: impl Into<String>, ours: impl Into<String>) -> Self {
+        Self {
+            place: place.to_owned(),
+            theirs: theirs.into(),
+            ours: ours.into(),
+        }
+    }
+
+    /// The same difference, in a part of something larger.
+    pub(crate) fn under(mut self, place: &str) -> Self {
+        self.place.insert_str(0, place);
+        self
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: recorded {}, ours {}", self.place, self.theirs, self.ours)
+    }
+}
+
+/// Compares two bodies; learns names from them on the way.
+pub(crate) fn bodies(names: &mut Names, theirs: &Value, ours: &Value) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut walk = Walk {
+        names,
+        differences: &mut differences,
+    };
+    walk.value("", "", theirs, ours);
+    differences
+}
+
+struct Walk<'a> {
+    names: &'a mut Names,
+    differences: &'a mut Vec<Difference>,
+}
+
+impl Walk<'_> {
+    fn value(&mut self, place: &str, key: &str, theirs: &Value, ours: &Value) {
+        match (theirs, ours) {
+            (Value::Object(theirs_fields), Value::Object(ours_fields)) => {
+                self.generated(theirs, ours);
+                for (key, value) in theirs_fields {
+                    let place = format!("{place}.{key}");
+                    match ours_fields.get(key) {
+                        Some(other) => self.value(&place, key, value, other),
+                        None => self.differ(&place, &short(value), "nothing"),
+                    }
+                }
+                for (key, value) in ours_fields.iter().filter(|(key, _)| !theirs_fields.contains_key(*key)) {
+                    self.differ(&format!("{place}.{key}"), "nothing", &short(value));
+                }
+            }
+            (Value::Array(theirs_items), Value::Array(ours_items)) if key == "managedFields" => {
+                self.managers(place, theirs_items, ours_items);
+            }
+            (Value::Array(theirs_items), Value::Array(ours_items)) => {
+                if theirs_items.len() != ours_items.len() {
+                    let count = |items: &[Value]| format!("{} items {}", items.len(), short(&items.into()));
+                    self.differ(place, &count(theirs_items), &count(ours_items));
+                    return;
+                }
+                for (index, (theirs, ours)) in theirs_items.iter().zip(ours_items).enumerate() {
+                    self.value(&format!("{place}[{index}]"), key, theirs, ours);
+                }
+            }
+            (Value::String(theirs), Value::String(ours)) => self.text(place, key, theirs, ours),
+            // Allocated from a range at random.
+            (Value::Number(_), Value::Number(_)) if key == "nodePort" => {}
+            _ if theirs == ours => {}
+            _ => self.differ(place, &short(theirs), &short(ours)),
+        }
+    }
+
+    /// Entries of the same second are sorted by manager, those of different ones by time: how fast a server was is no difference.
+    fn managers(&mut self, place: &str, theirs: &[Value], ours: &[Value]) {
+        let order = |entry: &&Value| {
+            ["manager", "operation", "subresource", "apiVersion"]
+                .map(|key| entry[key].as_str().unwrap_or("").to_owned())
+        };
+        let sorted = |entries: &[Value]| {
+            let mut entries: Vec<Value> = entries.to_vec();
+            entries.sort_by_key(|entry| order(&entry));
+            Value::Array(entries)
+        };
+        self.value(place, "", &sorted(theirs), &sorted(ours));
+    }
+
+    fn text(&mut self, place: &str, key: &str, theirs: &str, ours: &str) {
+        let same = match key {
+            "uid" | "token" | "continue" | "clusterIP" | "clusterIPs"
+                if theirs != ours && !matches!(theirs, "None" | "") =>
+            {
+                !ours.is_empty() && self.names.is_same(theirs, ours)
+            }
+            "resourceVersion" => {
+                self.names.learn_revision(theirs, ours);
+                theirs.parse::<u64>().is_ok() == ours.parse::<u64>().is_ok()
+            }
+            "hash" => theirs.is_empty() == ours.is_empty(),
+            _ => {
+                theirs == ours
+                    || self.names.ours(theirs) == Some(ours)
+                    || masked(&self.names.translate(theirs)) == masked(ours)
+            }
+        };
+        if !same {
+            self.differ(place, &format!("{theirs:?}"), &format!("{ours:?}"));
+        }
+    }
+
+    /// Names that the server made up: the same prefix, then as many characters.
+    fn generated(&mut self, theirs: &Value, ours: &Value) {
+        let name = |object: &Value| -> Option<(String, String)> {
+            let of = |key: &str| object[key].as_str().map(str::to_owned);
+            of("generateName").zip(of("name"))
+        };
+        if let (Some((prefix, theirs)), Some((_, ours))) = (name(theirs), name(ours))
+            && theirs.starts_with(&prefix)
+            && ours.starts_with(&prefix)
+            && theirs.len() == ours.len()
+        {
+            self.names.learn(&theirs, &ours);
+        }
+    }
+
+    fn differ(&mut self, place: &str, theirs: &str, ours: &str) {
+        self.differences.push(Difference::new(place, theirs, ours));
+    }
+}
+
+/// A value on a part of a line.
+fn short(value: &Value) -> String {
+    const LIMIT: usize = 300;
+    let text = value.to_string();
+    if text.chars().count() <= LIMIT {
+        return text;
+    }
+    let start: String = text.chars().take(LIMIT).collect();
+    format!("{start}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn places(theirs: &Value, ours: &Value) -> Vec<String> {
+        let found = bodies(&mut Names::default(), theirs, ours);
+        found.into_iter().map(|difference| difference.place).collect()
+    }
+
+    #[test]
+    fn what_differs_from_run_to_run_does_not_count() {
+        let theirs = json!({"metadata": {"uid": "a", "resourceVersion": "5", "creationTimestamp": "2026-11-21T00:29:33Z",
+            "generateName": "x-", "name": "x-abcde"}, "ref": {"uid": "a"}});
+        let ours = json!({"metadata": {"uid": "b", "resourceVersion": "9", "creationTimestamp": "2026-12-01T10:00:00Z",
+            "generateName": "x-", "name": "x-fghij"}, "ref": {"uid": "b"}});
+        assert_eq!(places(&theirs, &ours), Vec::<String>::new());
+    }
+
+    #[test]
+    fn everything_else_counts() {
+        let theirs = json!({"a": 1, "b": [1, 2], "c": {"d": "x"}, "u": [{"uid": "a"}, {"uid": "a"}]});
+        let ours = json!({"a": 2, "b": [1], "c": {"e": "x"}, "u": [{"uid": "b"}, {"uid": "c"}]});
+        assert_eq!(places(&theirs, &ours), [".a", ".b", ".c.d", ".c.e", ".u[1].uid"]);
+    }
+}
