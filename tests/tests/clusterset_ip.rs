@@ -3,28 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tests::{Lab, read, wait};
 
-const NAME: &str = "mcse2e";
 const CART: &str = "cart.shop.svc.clusterset.local";
 const CLIENT: &str = "west/default/client";
-/// Long enough for the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_clusterset_ip_leads_to_local_pods_then_to_others_and_goes_with_the_export() {
-    if !nix::unistd::geteuid().is_root() {
-        let must_run = std::env::var_os("TOMBOLO_TEST_NO_SKIP").is_some_and(|value| value == "1");
-        assert!(!must_run, "the lab needs root");
-        eprintln!("skipped: the lab needs root");
+    if tests::must_skip() {
         return;
     }
-    let lab = Lab::up();
+    let clusters = Clusters(Lab::up("mcse2e"));
+    let lab = &clusters.0;
     let tokens = ["east", "west"].map(|cluster| lab.broker(&["invite", cluster]).trim().to_owned());
     for (cluster, token) in ["east", "west"].into_iter().zip(&tokens) {
         lab.tombolo(cluster, &["join", token]);
@@ -35,39 +27,41 @@ fn a_clusterset_ip_leads_to_local_pods_then_to_others_and_goes_with_the_export()
 
     // Only east exports: its pods answer, although west has some of the same name.
     let ip = wait("the name to have the import's IP", || {
-        let ip = lab.import("west")?["spec"]["ips"][0].as_str()?.to_owned();
-        (lab.resolve() == [ip.as_str()]).then_some(ip)
+        let ip = clusters.import("west")?["spec"]["ips"][0].as_str()?.to_owned();
+        (clusters.resolve() == [ip.as_str()]).then_some(ip)
     });
     assert!(ip.starts_with("244.174."), "{ip}");
-    let of_east = lab.pods_of("east");
+    let of_east = clusters.pods_of("east");
     wait("both of east's pods to answer, each connection on its own", || {
-        (lab.ask(20)? == of_east).then_some(())
+        (clusters.ask(20)? == of_east).then_some(())
     });
 
     // West exports too: its own pods come first, and the IP stays.
     lab.tombolo("west", &["export", "service", "-n", "shop", "cart"]);
-    let of_west = lab.pods_of("west");
+    let of_west = clusters.pods_of("west");
     wait("only west's own pods to answer", || {
-        (lab.ask(20)? == of_west).then_some(())
+        (clusters.ask(20)? == of_west).then_some(())
     });
     wait("the import to have both clusters", || {
-        let clusters = lab.import("west")?["status"]["clusters"].clone();
+        let clusters = clusters.import("west")?["status"]["clusters"].clone();
         (clusters == json!([{ "cluster": "east" }, { "cluster": "west" }])).then_some(())
     });
-    assert_eq!(lab.import("west").unwrap()["spec"]["ips"], json!([ip]));
+    assert_eq!(clusters.import("west").unwrap()["spec"]["ips"], json!([ip]));
 
     // West has no pod left: east's take over, under the same address.
-    lab.scale("west", 0);
-    wait("east's pods to take over", || (lab.ask(20)? == of_east).then_some(()));
-    assert_eq!(lab.resolve(), [ip.as_str()]);
+    clusters.scale("west", 0);
+    wait("east's pods to take over", || {
+        (clusters.ask(20)? == of_east).then_some(())
+    });
+    assert_eq!(clusters.resolve(), [ip.as_str()]);
 
     // Nobody has one: the address stays, and a connect is refused.
-    lab.scale("east", 0);
+    clusters.scale("east", 0);
     wait("connects to be refused", || {
-        let (_, errors) = lab.try_ask(1);
+        let (_, errors) = clusters.try_ask(1);
         errors.iter().any(|error| error.contains("refused")).then_some(())
     });
-    assert_eq!(lab.resolve(), [ip.as_str()]);
+    assert_eq!(clusters.resolve(), [ip.as_str()]);
 
     // Nobody exports it: import, slices and name go.
     for cluster in ["east", "west"] {
@@ -75,9 +69,9 @@ fn a_clusterset_ip_leads_to_local_pods_then_to_others_and_goes_with_the_export()
     }
     wait("the import and its slices to go", || {
         let slices = lab.kubectl("west", &["get", "endpointslices", "-n", "shop", "-o", "name"]);
-        (lab.import("west").is_none() && !slices.contains("cart.east")).then_some(())
+        (clusters.import("west").is_none() && !slices.contains("cart.east")).then_some(())
     });
-    wait("the name to go", || lab.resolve().is_empty().then_some(()));
+    wait("the name to go", || clusters.resolve().is_empty().then_some(()));
 }
 
 /// The service and its pods.
@@ -123,85 +117,17 @@ spec:
   containers: [{name: pause, image: lab/pause}]
 ";
 
-/// A lab that goes with its test.
-struct Lab {
-    tombolo: PathBuf,
-}
+/// What the test asks of its lab.
+struct Clusters(Lab);
 
-impl Lab {
-    /// Two clusters and a broker.
-    fn up() -> Self {
-        let lab = Self {
-            tombolo: binaries().join("tombolo"),
-        };
-        // What an interrupted run left behind.
-        lab.run(&["lab", "down", "--name", NAME]);
-        check(lab.run(&["lab", "up", "--name", NAME, "--seed", "7"]));
-        let status: Value = read(&lab.lab("status", &["-o", "json"]));
-        let address = status["broker"]["addresses"][0].as_str().unwrap();
-        let listen = format!("{}:6443", address.split('/').next().unwrap());
-        let (program, data) = (lab.tombolo.to_str().unwrap(), broker_data());
-        let serve = [program, "broker", "serve", "--data-dir", &data, "--listen", &listen];
-        lab.lab("start", &[&["broker", "--"], &serve[..]].concat());
-        wait("the broker to answer", || {
-            lab.try_broker(&["status"]).status.success().then_some(())
-        });
-        lab
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(&self.tombolo).args(arguments).output().unwrap()
-    }
-
-    fn lab(&self, verb: &str, arguments: &[&str]) -> String {
-        check(self.run(&[&["lab", verb, "--name", NAME], arguments].concat()))
-    }
-
-    fn exec(&self, target: &str, program: &[&str]) -> Output {
-        self.run(&[&["lab", "exec", "--name", NAME, target, "--"], program].concat())
-    }
-
-    fn tombolo(&self, cluster: &str, arguments: &[&str]) -> String {
-        check(self.exec(cluster, &[&[self.tombolo.to_str().unwrap()], arguments].concat()))
-    }
-
-    fn kubectl(&self, cluster: &str, arguments: &[&str]) -> String {
-        check(self.exec(cluster, &[&["kubectl"], arguments].concat()))
-    }
-
-    fn try_broker(&self, arguments: &[&str]) -> Output {
-        let kubeconfig = format!("{}/admin.kubeconfig", broker_data());
-        let program = self.tombolo.to_str().unwrap();
-        self.exec(
-            "broker",
-            &[&[program, "broker"], arguments, &["--kubeconfig", &kubeconfig]].concat(),
-        )
-    }
-
-    fn broker(&self, arguments: &[&str]) -> String {
-        check(self.try_broker(arguments))
-    }
-
-    /// Applies manifests, and waits for the pods.
-    fn apply(&self, cluster: &str, manifests: &str) {
-        let mut child = Command::new(&self.tombolo)
-            .args(["lab", "apply", "--name", NAME, cluster, "--wait", "60"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
-        check(child.wait_with_output().unwrap());
-    }
-
+impl Clusters {
     fn scale(&self, cluster: &str, replicas: u32) {
-        self.apply(cluster, &shop(replicas));
+        self.0.apply(cluster, &shop(replicas));
     }
 
     /// The import; none where there is none.
     fn import(&self, cluster: &str) -> Option<Value> {
-        let output = self.exec(
+        let output = self.0.try_exec(
             cluster,
             &["kubectl", "get", "serviceimport", "-n", "shop", "cart", "-o", "json"],
         );
@@ -213,7 +139,7 @@ impl Lab {
 
     /// Names of the service's pods.
     fn pods_of(&self, cluster: &str) -> BTreeSet<String> {
-        let pods = self.kubectl(cluster, &["get", "pods", "-n", "shop", "-o", "name"]);
+        let pods = self.0.kubectl(cluster, &["get", "pods", "-n", "shop", "-o", "name"]);
         pods.lines()
             .map(|line| line.trim_start_matches("pod/").to_owned())
             .collect()
@@ -244,64 +170,8 @@ impl Lab {
 
     fn fetch(&self, arguments: &[&str]) -> Vec<Value> {
         let fetch = ["tombolo", "lab", "fetch", "--host", CART, "-o", "json"];
-        let output = self.exec(CLIENT, &[&fetch, arguments].concat());
+        let output = self.0.try_exec(CLIENT, &[&fetch, arguments].concat());
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().map(read).collect()
     }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "{}",
-                String::from_utf8_lossy(&self.run(&["lab", "status", "--name", NAME]).stdout)
-            );
-        }
-        self.run(&["lab", "down", "--name", NAME]);
-    }
-}
-
-fn broker_data() -> String {
-    format!("/run/tombolo-lab/{NAME}/broker")
-}
-
-/// What a program printed; panics with all of it where it failed.
-fn check(output: Output) -> String {
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success(),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
-
-fn read(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-fn wait<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Where cargo put the programs: beside the folder of this test.
-fn binaries() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let binaries = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps/<test>");
-    assert!(
-        binaries.join("tombolo").exists(),
-        "build the programs first: cargo build --workspace --bins"
-    );
-    binaries.to_owned()
 }

@@ -1,93 +1,40 @@
 //! A gateway dies while nobody can be asked: both API servers and the broker are gone, and the dead agent is never started again. The
 //! only way for traffic is that nodes and gateways find out by themselves.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
+
+use tests::{Lab, said};
 
 #[test]
 fn traffic_leaves_dead_gateways_on_both_sides_without_any_api_server() {
-    if !nix::unistd::geteuid().is_root() {
-        let must_run = std::env::var_os("TOMBOLO_TEST_NO_SKIP").is_some_and(|value| value == "1");
-        assert!(!must_run, "the lab needs root");
-        eprintln!("skipped: the lab needs root");
+    if tests::must_skip() {
         return;
     }
-    let lab = Lab::up("e2efailover");
-    let server = lab.exec(
-        "east",
-        "kubectl -n shop get pods -l app=till -o jsonpath={.items[0].status.podIP}",
-    );
+    let clusters = Clusters(Lab::joined("e2efailover"));
+    let lab = &clusters.0;
+    let first = "jsonpath={.items[0].status.podIP}";
+    let server = lab.kubectl("east", &["-n", "shop", "get", "pods", "-l", "app=till", "-o", first]);
     assert!(!server.is_empty(), "the server has an address");
-    let active = ["west", "east"].map(|cluster| (cluster, lab.active_gateway(cluster)));
+    let active = ["west", "east"].map(|cluster| (cluster, clusters.active_gateway(cluster)));
 
     for process in ["broker", "west/api", "east/api"] {
-        lab.run(&["kill", process]);
+        lab.lab("kill", &[process]);
     }
-    lab.await_traffic(&server, "before anything died");
+    clusters.await_traffic(&server, "before anything died");
     for (cluster, gateway) in active {
         // Without its kubelet nobody starts the agent again.
-        lab.run(&["kill", &format!("{cluster}/{gateway}/kubelet")]);
-        lab.run(&["kill", &format!("{cluster}/{gateway}/gateway-agent")]);
-        lab.await_traffic(&server, &format!("after {cluster}'s active gateway {gateway} died"));
+        lab.lab("kill", &[&format!("{cluster}/{gateway}/kubelet")]);
+        lab.lab("kill", &[&format!("{cluster}/{gateway}/gateway-agent")]);
+        clusters.await_traffic(&server, &format!("after {cluster}'s active gateway {gateway} died"));
     }
 }
 
-/// A lab with two joined clusters, servers in east and clients in west; it is gone when this is.
-struct Lab {
-    name: &'static str,
-    binaries: PathBuf,
-}
+/// What the test asks of its lab.
+struct Clusters(Lab);
 
-impl Lab {
-    fn up(name: &'static str) -> Self {
-        let test = std::env::current_exe().expect("a test has a path");
-        let binaries = test
-            .ancestors()
-            .nth(2)
-            .expect("target/<profile>/deps/<test>")
-            .to_owned();
-        assert!(
-            binaries.join("tombolo").exists(),
-            "build the programs first: cargo build --workspace --bins"
-        );
-        let lab = Self { name, binaries };
-        let mut demo = Command::new(lab.binaries.join("xtask"));
-        demo.args([
-            "demo",
-            "--upto",
-            "1",
-            "--one-lab",
-            "--keep",
-            "--name",
-            name,
-            "--binaries",
-        ])
-        .arg(&lab.binaries);
-        checked(demo);
-        lab
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let (verb, rest) = arguments.split_first().expect("a verb");
-        let mut command = Command::new(self.binaries.join("tombolo"));
-        command.args(["lab", verb, "--name", self.name]).args(rest);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        checked(self.command(arguments))
-    }
-
-    /// Runs a program of this machine, with its arguments, in a place of the lab.
-    fn exec(&self, target: &str, program: &str) -> String {
-        let program: Vec<&str> = program.split(' ').collect();
-        self.run(&[&["exec", target, "--"], &program[..]].concat())
-    }
-
+impl Clusters {
     fn active_gateway(&self, cluster: &str) -> String {
-        let tombolo = self.binaries.join("tombolo");
-        let table = self.exec(cluster, &format!("{} show gateways", tombolo.display()));
+        let table = self.0.tombolo(cluster, &["show", "gateways"]);
         let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let active = rows.into_iter().find(|row| row.get(2) == Some(&"active"));
         active.unwrap_or_else(|| panic!("{cluster} has no active gateway:\n{table}"))[1].to_owned()
@@ -95,38 +42,24 @@ impl Lab {
 
     fn await_traffic(&self, server: &str, when: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        let ask = ["exec", "west/default/client-worker", "--", "tombolo", "lab", "fetch"];
-        let ask = [
-            &ask[..],
-            &["--host", server, "--timeout", "1", "--bytes", "64", "-o", "json"],
-        ]
-        .concat();
+        let fetch = [
+            "tombolo",
+            "lab",
+            "fetch",
+            "--timeout",
+            "1",
+            "--bytes",
+            "64",
+            "-o",
+            "json",
+        ];
+        let fetch = [&fetch[..], &["--host", server]].concat();
         loop {
-            let output = self.command(&ask).output().expect("tombolo runs");
-            let said = text(&output);
+            let said = said(&self.0.try_exec("west/default/client-worker", &fetch));
             if said.contains("\"ok\":true") {
                 return;
             }
             assert!(Instant::now() < deadline, "no traffic in 20 s {when}: {said}");
         }
     }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // A failed test has its own words already.
-        let _ = self.command(&["down"]).output();
-    }
-}
-
-fn checked(mut command: Command) -> String {
-    let output = command.output().expect("the program is there");
-    assert!(output.status.success(), "{command:?}: {}", text(&output));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn text(output: &Output) -> String {
-    [&output.stdout, &output.stderr]
-        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-        .concat()
 }

@@ -2,7 +2,7 @@
 
 mod servers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -35,14 +35,11 @@ fn on_api_servers_that_were_there_before() {
 }
 
 fn demo(name: &str, arguments: &[&str]) {
-    if !nix::unistd::geteuid().is_root() {
-        let must_run = std::env::var_os("TOMBOLO_TEST_NO_SKIP").is_some_and(|value| value == "1");
-        assert!(!must_run, "the lab needs root");
-        eprintln!("skipped: the lab needs root");
+    if tests::must_skip() {
         return;
     }
     let _one = LAB.lock().unwrap_or_else(PoisonError::into_inner);
-    let binaries = binaries();
+    let binaries = tests::binaries();
     let output = Command::new(binaries.join("xtask"))
         .args(["demo", "--name", name, "--binaries"])
         .arg(&binaries)
@@ -54,18 +51,4 @@ fn demo(name: &str, arguments: &[&str]) {
         .concat();
     assert!(output.status.success(), "{text}");
     println!("{text}");
-}
-
-/// Where cargo put the programs: beside the folder of this test.
-fn binaries() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let binaries = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps/<test>");
-    assert!(
-        binaries.join("tombolo").exists(),
-        "build the programs first: cargo build --workspace --bins"
-    );
-    binaries.to_owned()
 }

@@ -3,7 +3,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use jiff::Timestamp;
-use k8s_api::Cluster;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
@@ -83,7 +82,7 @@ pub async fn invite(
     let manifest = manifests::render(manifests::BROKER_MEMBER, &[("CLUSTER_ID", id.as_str())])?;
     apply::apply_all(broker, &manifest, &mut Tally::default()).await?;
     if stage == Some(Stage::Evicted) {
-        drop_tombstone(broker, id).await?;
+        member::drop_tombstone(broker, id).await?;
     }
     let secret = replace_secret(broker, id, now + ttl).await?;
     let (token, expires) = request_token(broker, id, &secret, ttl).await?;
@@ -103,17 +102,9 @@ fn taken(stage: Stage) -> Option<String> {
         Stage::Invited(expires) => Some(format!("an invitation is open until {expires}")),
         Stage::Joining => Some("a cluster has used its invitation and is joining".to_owned()),
         Stage::Member => Some("it is a member".to_owned()),
+        Stage::StockPeer => Some("it is a stock WireGuard peer, to be evicted first".to_owned()),
         Stage::Leaving => Some("it is a member that is leaving".to_owned()),
         Stage::Lapsed | Stage::Evicted => None,
-    }
-}
-
-/// A new member of this id must not find its predecessor's tombstone.
-async fn drop_tombstone(broker: &Connection, id: &ClusterId) -> anyhow::Result<()> {
-    let clusters: Api<Cluster> = Api::namespaced(broker.client.clone(), &id.broker_namespace());
-    match clusters.delete(id.as_str(), &DeleteParams::default()).await {
-        Err(error) if !is_not_found(&error) => Err(broker.failed(format!("delete the tombstone of {id}"))(error)),
-        _ => Ok(()),
     }
 }
 
@@ -184,7 +175,13 @@ mod tests {
     #[test]
     fn only_lapsed_and_evicted_ids_are_free() {
         let later = Timestamp::from_second(1).unwrap();
-        for stage in [Stage::Invited(later), Stage::Joining, Stage::Member, Stage::Leaving] {
+        for stage in [
+            Stage::Invited(later),
+            Stage::Joining,
+            Stage::Member,
+            Stage::StockPeer,
+            Stage::Leaving,
+        ] {
             assert!(taken(stage).is_some(), "{stage}");
         }
         assert_eq!(taken(Stage::Lapsed), None);

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_api::Cluster;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use model::ClusterId;
 
-use crate::connect::Connection;
+use crate::connect::{Connection, is_not_found};
 
 /// The Secret that an invitation is bound to; it dies with it.
 pub(super) const INVITE_SECRET: &str = "invite";
@@ -17,6 +17,8 @@ pub(super) const INVITE_SECRET: &str = "invite";
 pub(super) const EXPIRES_ANNOTATION: &str = "tombolo.dev/expires";
 /// On a `Cluster`: when it was evicted (RFC 3339).
 pub(super) const EVICTED_ANNOTATION: &str = "tombolo.dev/evicted-at";
+/// On a `Cluster`: nobody speaks for it, the administrator wrote it.
+pub(super) const STOCK_PEER_ANNOTATION: &str = "tombolo.dev/stock-peer";
 
 /// How far an id is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(super) enum Stage {
     Joining,
     /// It is a member.
     Member,
+    /// It is a WireGuard without Tombolo.
+    StockPeer,
     /// It is cleaning up to go.
     Leaving,
     /// It was thrown out; the tombstone is kept for some days.
@@ -42,6 +46,7 @@ impl std::fmt::Display for Stage {
             Self::Lapsed => "lapsed",
             Self::Joining => "joining",
             Self::Member => "member",
+            Self::StockPeer => "stock peer",
             Self::Leaving => "leaving",
             Self::Evicted => "evicted",
         })
@@ -113,13 +118,29 @@ async fn read(broker: &Connection, id: &ClusterId, now: Timestamp) -> anyhow::Re
     });
     Ok(Member {
         id: id.clone(),
-        stage: stage(
-            cluster.as_ref().map(|cluster| cluster.spec.state.as_str()),
-            expires,
-            now,
-        ),
+        stage: match &cluster {
+            Some(cluster)
+                if cluster.annotations().contains_key(STOCK_PEER_ANNOTATION) && cluster.spec.state == "Active" =>
+            {
+                Stage::StockPeer
+            }
+            _ => stage(
+                cluster.as_ref().map(|cluster| cluster.spec.state.as_str()),
+                expires,
+                now,
+            ),
+        },
         cluster,
     })
+}
+
+/// A new member of this id must not find its predecessor's tombstone.
+pub(super) async fn drop_tombstone(broker: &Connection, id: &ClusterId) -> anyhow::Result<()> {
+    let clusters: Api<Cluster> = Api::namespaced(broker.client.clone(), &id.broker_namespace());
+    match clusters.delete(id.as_str(), &DeleteParams::default()).await {
+        Err(error) if !is_not_found(&error) => Err(broker.failed(format!("delete the tombstone of {id}"))(error)),
+        _ => Ok(()),
+    }
 }
 
 /// `state` is that of its `Cluster`, `invite` the end of its invitation if there is one (none inside where it is unreadable).

@@ -8,6 +8,7 @@ pub mod evict;
 pub mod install;
 pub mod invite;
 mod member;
+pub mod peer;
 pub mod restore;
 pub mod serve;
 pub mod status;
@@ -33,6 +34,8 @@ enum BrokerCommand {
     Install(install::Install),
     /// Let a cluster in: prints the token that `tombolo join` takes
     Invite(invite::Invite),
+    /// Let a stock WireGuard peer in: prints its configuration
+    AddPeer(peer::AddPeer),
     /// Throw a member out, with or without its help
     Evict(evict::Evict),
     /// Save everything that an embedded broker holds, while it serves
@@ -53,6 +56,7 @@ impl Broker {
             BrokerCommand::Serve(serve) => serve.run().await,
             BrokerCommand::Install(install) => install.run(&self.target).await,
             BrokerCommand::Invite(invite) => invite.run(&self.target).await,
+            BrokerCommand::AddPeer(add_peer) => add_peer.run(&self.target).await,
             BrokerCommand::Evict(evict) => evict.run(&self.target).await,
             BrokerCommand::Backup(backup) => backup.run(&self.target).await,
             BrokerCommand::Restore(restore) => restore.run(),

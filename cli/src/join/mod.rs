@@ -11,8 +11,10 @@
 //! The token is stored before its invitation ends: whichever step a kill comes after, either the invitation or the
 //! membership is good.
 
+mod claim;
 pub mod clusterset_range;
 pub mod discover;
+mod earlier;
 pub mod gateways;
 pub mod observe;
 pub mod prefixes;
@@ -24,14 +26,13 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::Args;
-use k8s_api::Cluster;
 use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use model::ClusterId;
-use model::names::SYSTEM_NAMESPACE;
 use serde::Serialize;
 
+use self::claim::Claim;
 use self::gateways::{Choice, ChosenBy};
 use self::prefixes::Discovered;
 use self::redeem::Clusterset;
@@ -186,11 +187,20 @@ impl Join {
         progress: &mut Progress,
     ) -> anyhow::Result<Outcome> {
         let id = &invite.cluster_id;
+        self.await_end_of_earlier(cluster, progress).await?;
         let findings = self.look(invite, cluster, progress).await?;
         let mut tally = Tally::default();
         let namespace = manifests::render(manifests::MEMBER[0], &[])?;
+        let mut claim = None;
         let clusterset = match &findings.membership {
-            Some(membership) => self.meet_again(membership, &findings, progress).await?,
+            Some(membership) => {
+                let clusterset = self.meet_again(membership, &findings, progress).await?;
+                // An earlier join was killed before the agents had written it.
+                if clusterset.as_ref().is_some_and(|set| !set.clusters.contains_key(id)) {
+                    claim = Some(Claim::new(id.clone(), membership.connect()?));
+                }
+                clusterset
+            }
             None => {
                 let (membership, clusterset) = self.meet(invite, &findings, progress).await?;
                 apply::apply_all(cluster, &namespace, &mut tally).await?;
@@ -199,6 +209,7 @@ impl Join {
                     "broker",
                     format!("{} knows this cluster as \"{id}\" now", membership.url),
                 );
+                claim = Some(Claim::new(id.clone(), membership.connect()?));
                 Some(clusterset)
             }
         };
@@ -219,7 +230,17 @@ impl Join {
                 },
                 dns_edited,
             };
-            Some(settle::wait(cluster, &findings.gateways.nodes, &expected, self.timeout, progress).await?)
+            Some(
+                settle::wait(
+                    cluster,
+                    &findings.gateways.nodes,
+                    expected,
+                    claim,
+                    self.timeout,
+                    progress,
+                )
+                .await?,
+            )
         };
         let (connected, dead) = verdict.clone().unwrap_or_default();
         let texts = |set: &model::PrefixSet| set.iter().map(ToString::to_string).collect();
@@ -290,41 +311,6 @@ impl Join {
             gateways,
             prefixes,
             clusterset_range,
-        })
-    }
-
-    /// Flags of this run, else those of an earlier one: a join that is run again without them changes nothing. Returns those of
-    /// clusterset IPs.
-    async fn remember_flags(
-        &self,
-        cluster: &Connection,
-        id: &ClusterId,
-        sources: &mut prefixes::Sources,
-    ) -> anyhow::Result<Vec<String>> {
-        sources.pod_flags.clone_from(&self.pod_prefix);
-        sources.service_flags.clone_from(&self.service_prefix);
-        let claims: Api<Cluster> = Api::namespaced(cluster.client.clone(), SYSTEM_NAMESPACE);
-        let earlier = match claims.get(id.as_str()).await {
-            Ok(earlier) => earlier,
-            Err(error) if connect::is_not_found(&error) => return Ok(self.clusterset_ip_range.clone()),
-            Err(error) => return Err(cluster.failed(format!("read Cluster {SYSTEM_NAMESPACE}/{id}"))(error)),
-        };
-        let was_flag = |annotation| {
-            earlier
-                .annotations()
-                .get(annotation)
-                .is_some_and(|origin| origin.starts_with("--"))
-        };
-        if sources.pod_flags.is_empty() && was_flag(settle::POD_ORIGIN) {
-            sources.pod_flags.clone_from(&earlier.spec.pod_prefixes);
-        }
-        if sources.service_flags.is_empty() && was_flag(settle::SERVICE_ORIGIN) {
-            sources.service_flags.clone_from(&earlier.spec.service_prefixes);
-        }
-        Ok(if self.clusterset_ip_range.is_empty() {
-            earlier.spec.clusterset_ip_ranges
-        } else {
-            self.clusterset_ip_range.clone()
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clusterset::claims;
 use jiff::Timestamp;
 use k8s_api::Cluster;
@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use model::{ClusterId, ClusterState, PrefixSet};
 
-use super::prefixes::Discovered;
+use super::prefixes::{Discovered, Found, POD_FLAG, SERVICE_FLAG};
 use crate::connect::{self, Connection, is_not_found, is_unauthorized};
 use crate::membership::Membership;
 use crate::token::InviteToken;
@@ -133,18 +133,39 @@ impl Clusterset {
     /// # Errors
     /// Names both prefixes, both clusters, and the mend.
     pub fn refuse_overlap(&self, own: &ClusterId, prefixes: &Discovered) -> anyhow::Result<()> {
-        let accepted = claims::arbitrate(self.active_peers(own)).accepted;
-        for (what, found) in [("pod", &prefixes.pods), ("service", &prefixes.services)] {
-            for (other, theirs) in &accepted {
-                if let Some((mine, theirs)) = found.prefixes.overlap(theirs) {
-                    return Err(anyhow!(
-                        "{what} prefix {mine} of cluster \"{own}\" ({}) overlaps {theirs}, which cluster \"{other}\" has. Nothing was \
-                         changed. Addresses must be unique in a clusterset: give \"{own}\" other prefixes (--{what}-prefix, if \
-                         this one was told wrongly), or let \"{other}\" leave first",
-                        found.origin
-                    ));
-                }
-            }
+        self.refuse_overlap_of(own, "pod prefix", &prefixes.pods, POD_FLAG)?;
+        self.refuse_overlap_of(own, "service prefix", &prefixes.services, SERVICE_FLAG)
+    }
+
+    /// The same for one set of prefixes; `flag` is where others can be given.
+    ///
+    /// # Errors
+    /// As [`Self::refuse_overlap`].
+    pub fn refuse_overlap_of(&self, own: &ClusterId, what: &str, found: &Found, flag: &str) -> anyhow::Result<()> {
+        let claim = model::Cluster {
+            id: own.clone(),
+            pod_prefixes: found.prefixes.clone(),
+            service_prefixes: PrefixSet::default(),
+            protocol: model::ProtocolRange { min: 0, max: 0 },
+            state: ClusterState::Active,
+            // A claim that is there keeps its age, and may have won already.
+            created: self
+                .clusters
+                .get(own)
+                .map_or((i64::MAX, String::new()), |cluster| cluster.created.clone()),
+        };
+        let verdict = claims::arbitrate(self.active_peers(own).chain([&claim]));
+        if let Some(lost) = verdict.overlaps.iter().find(|overlap| overlap.cluster == *own) {
+            bail!(
+                "{what} {} of cluster \"{own}\" ({}) overlaps {}, which cluster \"{}\" has. Nothing was changed. Addresses must be \
+                 unique in a clusterset: give \"{own}\" other prefixes ({flag}, if this one was told wrongly), or let \"{}\" \
+                 leave first",
+                lost.prefix,
+                found.origin,
+                lost.with_prefix,
+                lost.with,
+                lost.with
+            );
         }
         Ok(())
     }
@@ -153,7 +174,12 @@ impl Clusterset {
 /// A member is believed about itself only: in its own namespace, under its own id.
 fn believed(object: &Cluster) -> Option<model::Cluster> {
     let cluster = model::Cluster::try_from(object).ok()?;
-    (object.metadata.namespace.as_deref() == Some(cluster.id.broker_namespace().as_str())).then_some(cluster)
+    is_of(object.metadata.namespace.as_deref(), &cluster.id).then_some(cluster)
+}
+
+/// Whether what lies in this namespace of the broker is the word of that member.
+pub fn is_of(namespace: Option<&str>, id: &ClusterId) -> bool {
+    namespace == Some(id.broker_namespace().as_str())
 }
 
 /// What this cluster claims, as the object to apply.
@@ -183,7 +209,6 @@ const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::prefixes::Found;
 
     fn member(id: &str, pods: &str, created: i64) -> model::Cluster {
         model::Cluster {
@@ -244,6 +269,15 @@ mod tests {
         assert!(
             set.refuse_overlap(&"east".parse().unwrap(), &discovered("10.9.0.0/16"))
                 .is_ok()
+        );
+        // East won, so it may join again; north did not.
+        assert!(
+            set.refuse_overlap(&"east".parse().unwrap(), &discovered("10.1.0.0/16"))
+                .is_ok()
+        );
+        assert!(
+            set.refuse_overlap(&"north".parse().unwrap(), &discovered("10.1.0.0/16"))
+                .is_err()
         );
         let alone = clusterset(vec![member("east", "10.1.0.0/16", 1)]);
         assert!(

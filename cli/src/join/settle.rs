@@ -9,6 +9,7 @@ use model::ClusterId;
 use model::names::{DNS_SERVICE, SYSTEM_NAMESPACE};
 use tokio::time::Instant;
 
+use super::claim::{Claim, Standing};
 use super::wait::{self, Expected, Verdict};
 use super::{Findings, Join, gateways, observe, redeem};
 use crate::apply::{self, Tally};
@@ -104,11 +105,12 @@ async fn edit_dns(cluster: &Connection, tally: &mut Tally, progress: &mut Progre
     }
 }
 
-/// Waits for the proof: the clusters that are connected, and those that are dead.
+/// Waits for the proof: the clusters that are connected, and those that are dead. A new claim has to stand, besides.
 pub(super) async fn wait(
     cluster: &Connection,
     gateway_nodes: &[String],
-    expected: &Expected,
+    mut expected: Expected,
+    mut claim: Option<Claim>,
     timeout: Duration,
     progress: &mut Progress,
 ) -> anyhow::Result<(Vec<ClusterId>, Vec<ClusterId>)> {
@@ -116,21 +118,28 @@ pub(super) async fn wait(
     let mut ready_since: Option<Instant> = None;
     loop {
         let observed = observe::read(cluster, gateway_nodes).await?;
-        if wait::own_side(&observed, expected).is_empty() {
+        if wait::own_side(&observed, &expected).is_empty() {
             ready_since.get_or_insert_with(Instant::now);
         }
-        let missing = match wait::judge(&observed, expected, ready_since.map(|since| since.elapsed())) {
-            Verdict::Refused(why) => bail!(
-                "\"{}\" was refused: {why}. Its prefixes are routed by nobody. Run `tombolo leave`, give the cluster other \
-                 prefixes, and join again",
-                expected.own
-            ),
-            Verdict::Done { connected, dead } => {
+        let open = match look(&mut claim).await? {
+            Standing::Open(what) => vec![what.to_owned()],
+            Standing::Lost(why) => bail!(refusal(&expected.own, &why)),
+            Standing::Stands(peers) => {
+                claim = None;
+                expected.peers.extend(peers);
+                vec![]
+            }
+        };
+        let missing = match wait::judge(&observed, &expected, ready_since.map(|since| since.elapsed())) {
+            Verdict::Refused(why) => bail!(refusal(&expected.own, &why)),
+            Verdict::Done { connected, dead } if open.is_empty() => {
                 report(&connected, &dead, progress);
                 return Ok((connected, dead.into_iter().map(|(id, _)| id).collect()));
             }
-            Verdict::Waiting(missing) => missing.join(", "),
+            Verdict::Done { .. } => open,
+            Verdict::Waiting(missing) => missing,
         };
+        let missing = missing.join(", ");
         ensure!(
             Instant::now() < deadline,
             "everything is applied, but after {} still waiting for: {missing}. See `tombolo show gateways` and \
@@ -140,6 +149,20 @@ pub(super) async fn wait(
         progress.waiting(&missing);
         tokio::time::sleep(POLL).await;
     }
+}
+
+async fn look(claim: &mut Option<Claim>) -> anyhow::Result<Standing> {
+    match claim {
+        Some(claim) => claim.look().await,
+        None => Ok(Standing::Stands(vec![])),
+    }
+}
+
+fn refusal(own: &ClusterId, why: &str) -> String {
+    format!(
+        "\"{own}\" was refused: {why}. What overlaps is routed by nobody. Run `tombolo leave`, give the cluster other prefixes, and \
+         join again"
+    )
 }
 
 fn report(connected: &[ClusterId], dead: &[(ClusterId, String)], progress: &mut Progress) {
@@ -154,4 +177,5 @@ fn report(connected: &[ClusterId], dead: &[(ClusterId, String)], progress: &mut 
     }
 }
 
-const POLL: Duration = Duration::from_millis(100);
+/// How often is looked again.
+pub(super) const POLL: Duration = Duration::from_millis(100);

@@ -87,6 +87,11 @@ async fn a_join_waits_for_what_the_agents_prove() {
     east.await_object("apps/v1", "Deployment", SYSTEM, "tombolo-lighthouse-dns")
         .await;
     play_agents(&east).await;
+    // The claim is all that is missing now, which the leader among the gateways writes.
+    broker
+        .apply(&json!({ "apiVersion": OURS, "kind": "Cluster", "metadata": { "name": "east", "namespace": "tombolo-m-east" },
+        "spec": { "clusterId": "east", "podPrefixes": ["10.1.0.0/16"], "servicePrefixes": ["10.2.0.0/16"], "protocol": { "min": 1, "max": 1 } } }))
+        .await;
     let told = Ran::from_output(join.wait_with_output().await.unwrap());
     let steps = told.errors();
     assert!(told.ok().contains("has joined"));

@@ -1,7 +1,8 @@
 //! `tombolo lab …`: the commands for people, and, hidden, the roles that the lab's own processes play.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -213,7 +214,7 @@ pub async fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
             );
         }
         LabCommand::Status(command) => command.run()?,
-        LabCommand::Exec(command) => return command.run().await,
+        LabCommand::Exec(command) => return command.run(),
         LabCommand::Cut(Host { name, host }) => Lab::open(&name.name)?.cut(&host).await?,
         LabCommand::Heal(Host { name, host }) => Lab::open(&name.name)?.heal(&host).await?,
         LabCommand::Kill(Process { name, process }) => {
@@ -233,7 +234,7 @@ pub async fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
                 if is_new { "is started" } else { "runs already" }
             );
         }
-        LabCommand::Logs(command) => return command.run().await,
+        LabCommand::Logs(command) => return command.run(),
         LabCommand::Apply(args) => apply::run(args).await?,
         role => play(role).await?,
     }
@@ -310,36 +311,26 @@ impl Status {
 }
 
 impl Logs {
-    async fn run(self) -> anyhow::Result<ExitCode> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         let lab = Lab::open(&self.process.name.name)?;
         let paths = lab.log_files(&self.process.process)?;
-        let mut command = tokio::process::Command::new("tail");
+        let mut command = Command::new("tail");
         command.args(["-n", "+1"]).args(self.follow.then_some("-F")).args(paths);
-        run_to_end(command).await
+        become_it(command)
     }
 }
 
 impl Exec {
-    async fn run(self) -> anyhow::Result<ExitCode> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         let lab = Lab::open(&self.name.name)?;
         let target = Target::find(&lab, &self.target, self.container.as_deref())?;
-        run_to_end(lab.command(&target, &self.command)?).await
+        become_it(lab.command(&target, &self.command)?)
     }
 }
 
-/// The exit code is the command's own; 128 and the signal's number after a signal, as shells have it.
-async fn run_to_end(mut command: tokio::process::Command) -> anyhow::Result<ExitCode> {
-    use std::os::unix::process::ExitStatusExt;
-    let status = command
-        .stdin(Stdio::inherit())
-        .status()
-        .await
-        .context("cannot start the command")?;
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(1);
-    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+/// Becomes the command, so that signals and the exit code are its own.
+fn become_it(mut command: Command) -> anyhow::Result<ExitCode> {
+    Err(command.exec()).context("cannot start the command")
 }
 
 /// `3`, or names. The first two are those of every example.

@@ -1,6 +1,7 @@
 //! The names by which a person means a place in a lab.
 
 use std::fmt;
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
@@ -173,8 +174,8 @@ impl Lab {
     ///
     /// # Errors
     /// When the lab's own program cannot be found.
-    pub fn command(&self, target: &Target, argv: &[String]) -> anyhow::Result<tokio::process::Command> {
-        let mut command = tokio::process::Command::new(process::program()?);
+    pub fn command(&self, target: &Target, argv: &[String]) -> anyhow::Result<Command> {
+        let mut command = Command::new(process::program()?);
         command
             .args(["lab", "enter"])
             .args(target.entrance(self))
