@@ -17,7 +17,7 @@ const CONGESTED: u8 = 0b11;
 /// A router on the way that marks what may be marked.
 fn congest(side: &Side, rule: &str) {
     let script = format!(
-        "table inet way {{ chain in {{ type filter hook prerouting priority -300; iifname \"under\" udp dport 4510 {rule}; }}; }}"
+        "table inet way {{ chain in {{ type filter hook prerouting priority -300; iifname \"under\" meta l4proto udp {rule}; }}; }}"
     );
     let status = Command::new("ip")
         .args(["netns", "exec", side.namespace.name(), "nft", &script])
