@@ -185,6 +185,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_that_is_dropped_is_wiped() {
+        // That it is promised is all that can be checked without looking at memory that is not ours any more.
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        is_wiped(PrivateKey::generate().secret());
+    }
+
+    #[test]
     fn a_key_is_made_once_and_only_for_its_owner() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
