@@ -46,6 +46,7 @@ impl Lanes {
                 report.not_measured(&format!("lanes{lanes}"), reason);
             }
         }
+        report.ok = true;
         self.measure(&counts, &mut report)?;
         for lanes in counts.iter().filter(|lanes| **lanes > 1) {
             report.scaling(*lanes);
@@ -53,7 +54,6 @@ impl Lanes {
                 report.aim_above(&format!("scaling_{lanes}"), 0.7);
             }
         }
-        report.ok = true;
         Ok(report)
     }
 
@@ -78,7 +78,10 @@ impl Lanes {
                         let name = format!("lanes{lanes}_tcp_gbps");
                         report.figure(&name, "Gbit/s", &[outcome.bits_per_second / 1e9]);
                     }
-                    Err(error) => report.not_measured(&format!("lanes{lanes}"), format!("{error:#}")),
+                    Err(error) => {
+                        report.not_measured(&format!("lanes{lanes}"), format!("{error:#}"));
+                        report.ok = false;
+                    }
                 }
             }
         }

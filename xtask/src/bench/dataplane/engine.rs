@@ -1,7 +1,7 @@
 //! One pair of engines at a time, started for a round and ended after it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,15 @@ impl Engine {
         }
     }
 
+    fn letter(self) -> char {
+        match self {
+            Self::Plain => 'p',
+            Self::Ours => 'o',
+            Self::WireguardGo => 'w',
+            Self::BoringtunCli => 'b',
+        }
+    }
+
     /// Finds or makes its program.
     pub(crate) fn program(self) -> anyhow::Result<String> {
         match self {
@@ -49,6 +58,8 @@ impl Engine {
 /// Both ends of a tunnel, carrying packets.
 pub(crate) struct Pair {
     ends: Vec<Running>,
+    /// Where stock engines are configured. They leave these behind when they are killed.
+    sockets: Vec<PathBuf>,
 }
 
 /// Keys of both ends, as base64 in files.
@@ -84,9 +95,13 @@ impl Pair {
         keys: &Keys,
         lanes: Option<u32>,
     ) -> anyhow::Result<Self> {
-        let mut pair = Self { ends: Vec::new() };
+        let mut pair = Self {
+            ends: Vec::new(),
+            sockets: Vec::new(),
+        };
         for (index, gateway) in [Place::West, Place::East].into_iter().enumerate() {
-            let link = format!("tb{}{index}", std::process::id());
+            // Ours keeps its link when it ends, and no other engine can have that.
+            let link = format!("tb{}{}{index}", engine.letter(), std::process::id());
             match engine {
                 Engine::Plain => {
                     ground.route(gateway, None)?;
@@ -96,6 +111,7 @@ impl Pair {
                     .ends
                     .push(start_ours(ground, gateway, index, &link, program, keys, lanes)?),
                 Engine::WireguardGo | Engine::BoringtunCli => {
+                    pair.sockets.push(format!("/var/run/wireguard/{link}.sock").into());
                     pair.ends
                         .push(start_stock(ground, gateway, index, &link, engine, program, keys)?);
                 }
@@ -125,6 +141,16 @@ impl Pair {
             .map(|end| peak_rss_mb(end.pid()))
             .collect::<anyhow::Result<_>>()?;
         Ok(peaks.into_iter().max_by(f64::total_cmp))
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.ends.clear();
+        for socket in &self.sockets {
+            // One that ended by itself has removed it.
+            let _ = fs::remove_file(socket);
+        }
     }
 }
 

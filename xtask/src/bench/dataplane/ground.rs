@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
 
 /// The namespaces; removed when dropped.
 pub(crate) struct Ground {
@@ -62,6 +64,7 @@ impl Place {
 impl Ground {
     pub(crate) fn build() -> anyhow::Result<Self> {
         let names = ["c", "w", "e", "s"].map(|place| format!("tombolo-bench-{}-{place}", std::process::id()));
+        remove_when_interrupted(names.clone())?;
         let ground = Self { names };
         for name in &ground.names {
             run(Command::new("ip").args(["netns", "add", name]))?;
@@ -190,14 +193,46 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        for name in &self.names {
-            // One that was not made yet cannot be removed, and nothing else can be done about one that stays.
-            let _ = Command::new("ip")
-                .args(["netns", "delete", name])
-                .stderr(Stdio::null())
-                .status();
-        }
+        remove(&self.names);
     }
+}
+
+/// Ends what runs in the namespaces, and removes them.
+fn remove(names: &[String]) {
+    for name in names {
+        let pids = Command::new("ip").args(["netns", "pids", name]).output();
+        let pids = pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        for pid in pids
+            .unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+        {
+            // Our own threads are among them while a load runs.
+            if pid != std::process::id().cast_signed() {
+                // It may have ended meanwhile.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+        // One that was not made yet cannot be removed, and nothing else can be done about one that stays.
+        let _ = Command::new("ip")
+            .args(["netns", "delete", name])
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// Ctrl-C ends a process without dropping anything, so a thread waits for it. Threads that start later inherit that they do not;
+/// programs that are started do not inherit it.
+fn remove_when_interrupted(names: [String; 4]) -> anyhow::Result<()> {
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    signals.thread_block().context("cannot wait for Ctrl-C")?;
+    std::thread::spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            remove(&names);
+            std::process::exit(128 + signal as i32);
+        }
+    });
+    Ok(())
 }
 
 /// A program that is ended when this is dropped. `ip netns exec` replaces itself, so its process is the program's.

@@ -101,6 +101,7 @@ impl Dataplane {
             .map(|place| load::serve(&ground, place))
             .collect::<anyhow::Result<_>>()?;
         let ethtool = self.find_ethtool(&mut report);
+        report.ok = true;
         for round in 1..=self.rounds {
             for (engine, program) in &engines {
                 let begin = Instant::now();
@@ -120,7 +121,10 @@ impl Dataplane {
                         millis: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
                         detail: String::new(),
                     }),
-                    Err(error) => report.not_measured(&name, format!("{error:#}")),
+                    Err(error) => {
+                        report.not_measured(&name, format!("{error:#}"));
+                        report.ok = false;
+                    }
                 }
             }
         }
@@ -130,7 +134,6 @@ impl Dataplane {
         if let Some(path) = &self.plot {
             fs::write(path, plot::throughput(&report)).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        report.ok = true;
         Ok(report)
     }
 
