@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use model::{CablePlan, PublicKey, names};
 use prometheus::Registry;
 use tokio::sync::Notify;
-use tunnel::{CableStatus, Engine, EngineConfig, Failovers, PrivateKey, SingleLane, TunDevice};
+use tunnel::{CableStatus, Engine, EngineConfig, Failovers, Lanes, PrivateKey, TunDevice};
 
 /// The data plane of this node, running or not.
 pub(crate) struct DataPlane {
     key: PrivateKey,
     port: u16,
-    engine: Option<SingleLane>,
+    engine: Option<Lanes>,
     trouble: Option<Trouble>,
     next_try: Instant,
     applied: Option<CablePlan>,
@@ -117,16 +117,17 @@ impl DataPlane {
         self.engine.as_ref().map(Engine::failovers).unwrap_or_default()
     }
 
-    fn start(&self) -> Result<SingleLane, Trouble> {
+    fn start(&self) -> Result<Lanes, Trouble> {
         let tun = TunDevice::open(names::TUN_LINK).map_err(|error| Trouble::Tun(with_cause(&error)))?;
         let changed = Arc::clone(&self.changed);
         let config = EngineConfig {
             private_key: self.key.clone(),
             tun,
             port: self.port,
+            lanes: tunnel::offered_lanes(),
             on_change: Box::new(move || changed.notify_one()),
         };
-        let engine = SingleLane::start(config).map_err(|error| Trouble::Other(with_cause(&error)))?;
+        let engine = Lanes::start(config).map_err(|error| Trouble::Other(with_cause(&error)))?;
         let registry = Registry::new();
         engine
             .register(&registry)

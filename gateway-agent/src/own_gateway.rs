@@ -39,7 +39,7 @@ pub(crate) fn spec(identity: &Identity, node: &Node, kernel: &NodeAddresses, rol
         public_key: identity.public_key.to_string(),
         addresses: private.chain(public).collect(),
         port: identity.port,
-        lanes: 1,
+        lanes: tunnel::offered_lanes(),
         priority: identity.priority,
         active: role.active,
         epoch: role.epoch,

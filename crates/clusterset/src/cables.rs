@@ -51,6 +51,10 @@ fn peer(mine: Option<&Gateway>, gateway: &Gateway) -> PeerPlan {
             ProbeMode::None => None,
         },
         mtu: mine.map_or(mtu::DEFAULT, |mine| mtu::computed(mine, gateway)),
+        lanes: match gateway.probe {
+            ProbeMode::Tombolo => mine.map_or(1, |mine| mine.lanes).min(gateway.lanes).max(1),
+            ProbeMode::None => 1,
+        },
     }
 }
 
@@ -169,6 +173,28 @@ mod tests {
             .collect();
         assert_eq!(holders.len(), 1);
         assert_eq!(holders[0].gateway.cluster.as_str(), "north");
+    }
+
+    #[test]
+    fn both_ends_settle_on_the_fewer_lanes_and_a_stock_peer_has_one() {
+        let mut snapshot = snapshot();
+        let offer = |snapshot: &mut Snapshot, cluster, node, lanes| {
+            let id = fixture::gateway(cluster, node).id;
+            snapshot.gateways.get_mut(&id).unwrap().lanes = lanes;
+        };
+        offer(&mut snapshot, "east", "a", 4);
+        offer(&mut snapshot, "west", "a", 8);
+        offer(&mut snapshot, "west", "b", 2);
+        offer(&mut snapshot, "north", "a", 8);
+        let north = fixture::gateway("north", "a").id;
+        snapshot.gateways.get_mut(&north).unwrap().probe = ProbeMode::None;
+        let lanes: BTreeMap<_, _> = plan_of(&snapshot)
+            .peers
+            .into_iter()
+            .map(|peer| (peer.gateway.to_string(), peer.lanes))
+            .collect();
+        let wanted = [("north/a", 1), ("north/b", 1), ("west/a", 4), ("west/b", 2)];
+        assert_eq!(lanes, wanted.map(|(name, lanes)| (name.to_owned(), lanes)).into());
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct PeerPlan {
     pub probe_address: Option<Ipv6Addr>,
     /// MTU inside the cable as far as the links at both ends are concerned, bytes. What lies between is measured.
     pub mtu: u16,
+    /// Parallel lanes of the cable: what both ends have, and one towards a stock peer.
+    pub lanes: u8,
 }
 
 /// What a gateway says of itself in every probe.

@@ -17,7 +17,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use ipnet::IpNet;
 use model::{CablePlan, ClusterId, GatewayId, PeerPlan, PublicKey, probe_address};
-use tunnel::{Engine, EngineConfig, SingleLane, TunDevice, load_or_create_key};
+use tunnel::{Engine, EngineConfig, Lanes, TunDevice, load_or_create_key};
 
 #[derive(Parser)]
 struct Flags {
@@ -48,6 +48,9 @@ struct Flags {
     /// MTU inside the cable.
     #[arg(long, default_value_t = 1420)]
     mtu: u16,
+    /// Lanes, each a thread; the other end must have as many. A stock peer gets one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    lanes: u8,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -66,15 +69,21 @@ fn main() -> anyhow::Result<()> {
         // Fails only when main has ended, and then nobody wants to know.
         let _ = changed.send(());
     });
-    let engine = SingleLane::start(EngineConfig {
+    let engine = Lanes::start(EngineConfig {
         private_key,
         tun,
         port: flags.listen,
+        lanes: flags.lanes,
         on_change,
     })?;
-    configure_link(&flags)?;
     engine.apply(&plan(&flags, peer_key)?);
+    let mut configured = false;
     for () in changes {
+        // The engine sets the link up, with an address of its own, before it knows of the peer; ours come after it.
+        if !configured && !engine.status().is_empty() {
+            configure_link(&flags)?;
+            configured = true;
+        }
         if let Some(failure) = engine.failure() {
             anyhow::bail!(failure);
         }
@@ -102,6 +111,7 @@ fn plan(flags: &Flags, public_key: PublicKey) -> anyhow::Result<CablePlan> {
             candidates: flags.peer.clone(),
             probe_address: (!flags.stock).then(|| probe_address(&public_key)),
             mtu: flags.mtu,
+            lanes: if flags.stock { 1 } else { flags.lanes },
         }],
         send: towards_peer.clone(),
         accept: towards_peer,
@@ -117,7 +127,10 @@ fn configure_link(flags: &Flags) -> anyhow::Result<()> {
         ip(&format!("address replace {address} dev {link}"))?;
     }
     for prefix in &flags.prefix {
-        ip(&format!("route replace {prefix} dev {link}"))?;
+        let is_same_family = |address: &&IpNet| address.addr().is_ipv4() == prefix.addr().is_ipv4();
+        let source = flags.address.iter().find(is_same_family);
+        let source = source.map_or_else(String::new, |address| format!(" src {}", address.addr()));
+        ip(&format!("route replace {prefix} dev {link}{source}"))?;
     }
     Ok(())
 }

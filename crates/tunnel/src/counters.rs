@@ -1,4 +1,9 @@
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::fmt;
+use std::ops::AddAssign;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use packet::Merge;
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
@@ -25,6 +30,8 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Read from TUN: not an IP packet.
     NotIp = "not_ip",
+    /// Read from TUN: what the kernel left to be done does not fit the packet.
+    BadOffload = "bad_offload",
     /// Read from TUN: no cluster has a prefix that holds the destination.
     NoRoute = "no_route",
     /// Read from TUN: larger than the MTU of the cables and not to be fragmented; its sender was told, as far as it may be.
@@ -53,8 +60,12 @@ drop_reasons! {
     BadInner = "bad_inner",
     /// Decrypted: the source is not in a prefix of the peer's cluster.
     SpoofedSource = "spoofed_source",
+    /// Decrypted: its datagram was marked for congestion, and its sender does not understand marks (RFC 6040).
+    Congested = "congested",
     /// Decrypted: sent to the probe port but not a probe that this version reads.
     BadProbe = "bad_probe",
+    /// For another lane, which has too much to do.
+    LaneBusy = "lane_busy",
     /// The kernel refused to send a datagram.
     UdpSend = "udp_send",
     /// The kernel refused to take a packet from TUN's other end.
@@ -87,7 +98,7 @@ pub(crate) struct PeerCounters {
 }
 
 /// The same at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct PeerTotals {
     pub(crate) rx_packets: u64,
     pub(crate) rx_bytes: u64,
@@ -127,3 +138,125 @@ impl PeerCounters {
         }
     }
 }
+
+impl AddAssign for PeerTotals {
+    fn add_assign(&mut self, other: Self) {
+        self.rx_packets += other.rx_packets;
+        self.rx_bytes += other.rx_bytes;
+        self.tx_packets += other.tx_packets;
+        self.tx_bytes += other.tx_bytes;
+        self.handshakes += other.handshakes;
+        self.spoofed += other.spoofed;
+    }
+}
+
+macro_rules! lane_counters {
+    ($($(#[$doc:meta])* $field:ident = $label:literal,)*) => {
+        /// What a lane did. The label is that of the metric.
+        #[derive(Debug, Default)]
+        pub(crate) struct LaneCounters {
+            pub(crate) drops: Arc<Drops>,
+            $($(#[$doc])* $field: AtomicU64,)*
+        }
+
+        impl LaneCounters {
+            pub(crate) fn labelled(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$(($label, self.$field.load(Relaxed)),)*].into_iter()
+            }
+        }
+    };
+}
+
+lane_counters! {
+    /// Reads from its queue of the TUN device.
+    tun_reads = "tun_reads",
+    /// Writes to it.
+    tun_writes = "tun_writes",
+    /// Calls that sent datagrams in bulk.
+    udp_sends = "udp_sends",
+    /// Datagrams that they sent.
+    udp_datagrams_sent = "udp_datagrams_sent",
+    /// Batches that the kernel had merged.
+    udp_receives = "udp_receives",
+    /// Datagrams in them.
+    udp_datagrams_received = "udp_datagrams_received",
+    /// Packets and datagrams that it found and another lane handled.
+    hand_overs = "hand_overs",
+}
+
+impl LaneCounters {
+    pub(crate) fn read(&self) {
+        self.tun_reads.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn wrote(&self) {
+        self.tun_writes.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn sent_run(&self, datagrams: usize) {
+        self.udp_sends.fetch_add(1, Relaxed);
+        self.udp_datagrams_sent.fetch_add(datagrams as u64, Relaxed);
+    }
+
+    pub(crate) fn received_batch(&self, datagrams: usize) {
+        self.udp_receives.fetch_add(1, Relaxed);
+        self.udp_datagrams_received.fetch_add(datagrams as u64, Relaxed);
+    }
+
+    pub(crate) fn handed_over(&self) {
+        self.hand_overs.fetch_add(1, Relaxed);
+    }
+}
+
+/// What the kernel does for the engine.
+#[derive(Debug, Default)]
+pub(crate) struct Offloads([AtomicBool; OFFLOADS.len()]);
+
+impl Offloads {
+    pub(crate) fn set_tun(&self, merge: Merge) {
+        self.0[0].store(merge.tcp, Relaxed);
+        self.0[1].store(merge.udp, Relaxed);
+    }
+
+    pub(crate) fn set_udp(&self, splits: bool, merges: bool) {
+        self.0[2].store(splits, Relaxed);
+        self.0[3].store(merges, Relaxed);
+    }
+
+    pub(crate) fn set_demux(&self, steered: bool) {
+        self.0[4].store(steered, Relaxed);
+    }
+
+    pub(crate) fn set_steering(&self, steered: bool) {
+        self.0[5].store(steered, Relaxed);
+    }
+
+    pub(crate) fn labelled(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        OFFLOADS
+            .iter()
+            .zip(&self.0)
+            .map(|(label, used)| (*label, used.load(Relaxed)))
+    }
+}
+
+impl fmt::Display for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let used: Vec<_> = self
+            .labelled()
+            .filter(|(_, used)| *used)
+            .map(|(label, _)| label)
+            .collect();
+        f.write_str(&used.join(" "))
+    }
+}
+
+/// Labels of [`Offloads`]: segmentation of TCP and of UDP by the TUN device, splitting and merging by the sockets, and the kernel's
+/// choice of the lane of a datagram and of a flow.
+const OFFLOADS: &[&str] = &[
+    "tun_tcp",
+    "tun_udp",
+    "udp_send",
+    "udp_receive",
+    "lane_of_datagram",
+    "lane_of_flow",
+];

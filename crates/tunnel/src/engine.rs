@@ -59,4 +59,6 @@ pub struct CableStatus {
     pub calls_us_broken: bool,
     /// Traffic to its cluster goes this way.
     pub is_used: bool,
+    /// The lanes that carry packets: bit 0 is the first.
+    pub lanes: u16,
 }

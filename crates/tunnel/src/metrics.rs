@@ -6,7 +6,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::counters::DropReason;
-use crate::single_lane::Shared;
+use crate::shared::Shared;
 
 /// Adds the metrics of an engine to a registry. Everything is read when scraped; the packet loop only counts.
 pub(crate) fn register(shared: Arc<Shared>, registry: &Registry) -> prometheus::Result<()> {
@@ -30,6 +30,9 @@ struct Metrics {
     failovers: IntCounter,
     last_failover: Gauge,
     dropped: IntCounterVec,
+    lane_work: IntCounterVec,
+    lanes_connected: IntGaugeVec,
+    offload: IntGaugeVec,
 }
 
 impl Metrics {
@@ -112,10 +115,25 @@ impl Metrics {
                 ),
                 &["reason"],
             )?,
+            lane_work: IntCounterVec::new(
+                Opts::new("tombolo_tunnel_lane_work_total", "What the lanes of the data plane did"),
+                &["lane", "work"],
+            )?,
+            lanes_connected: IntGaugeVec::new(
+                Opts::new("tombolo_cable_lanes", "Lanes of a cable that carry packets"),
+                CABLE_LABELS,
+            )?,
+            offload: IntGaugeVec::new(
+                Opts::new(
+                    "tombolo_tunnel_offload",
+                    "1 if the kernel does this for the data plane, else 0",
+                ),
+                &["feature"],
+            )?,
         })
     }
 
-    fn families(&self) -> [&dyn Collector; 15] {
+    fn families(&self) -> [&dyn Collector; 18] {
         [
             &self.rx_packets,
             &self.rx_bytes,
@@ -132,6 +150,9 @@ impl Metrics {
             &self.failovers,
             &self.last_failover,
             &self.dropped,
+            &self.lane_work,
+            &self.lanes_connected,
+            &self.offload,
         ]
     }
 }
@@ -151,7 +172,7 @@ impl Collector for Metrics {
             &self.handshakes,
             &self.spoofed,
         ];
-        for counter in counters.into_iter().chain([&self.dropped]) {
+        for counter in counters.into_iter().chain([&self.dropped, &self.lane_work]) {
             counter.reset();
         }
         self.connected.reset();
@@ -159,6 +180,7 @@ impl Collector for Metrics {
             gauge.reset();
         }
         self.mtu.reset();
+        self.lanes_connected.reset();
         let failovers = self.shared.failovers();
         self.failovers.reset();
         self.failovers.inc_by(failovers.count);
@@ -179,6 +201,8 @@ impl Collector for Metrics {
             }
             let connected = status.connection.state == ConnectionState::Connected;
             self.connected.with_label_values(labels).set(i64::from(connected));
+            let lanes = status.lanes.count_ones();
+            self.lanes_connected.with_label_values(labels).set(lanes.into());
             if let Some(rtt) = status.connection.rtt {
                 for (gauge, micros) in [
                     (&self.rtt, rtt.p50_us),
@@ -198,7 +222,16 @@ impl Collector for Metrics {
         for reason in DropReason::ALL {
             self.dropped
                 .with_label_values(&[reason.label()])
-                .inc_by(self.shared.drops.of(*reason));
+                .inc_by(self.shared.dropped(*reason));
+        }
+        for lane in 0..self.shared.lanes() {
+            for (work, count) in self.shared.counters(lane).labelled() {
+                let labels = &[lane.to_string(), work.to_owned()];
+                self.lane_work.with_label_values(labels).inc_by(count);
+            }
+        }
+        for (feature, used) in self.shared.offloads().labelled() {
+            self.offload.with_label_values(&[feature]).set(used.into());
         }
         self.families().into_iter().flat_map(Collector::collect).collect()
     }

@@ -98,6 +98,14 @@ impl Coalescer {
         &mut self.arena[start..start + self.max_packet]
     }
 
+    /// The room that [`spare`](Self::spare) gave, with what was written to it, to be looked at before it is committed. Empty if
+    /// there is none.
+    pub fn landed(&mut self) -> &mut [u8] {
+        let Some(landing) = self.landing else { return &mut [] };
+        let start = landing.slot * self.slot_len + landing.at;
+        &mut self.arena[start..start + self.max_packet]
+    }
+
     /// Takes the packet of `len` bytes that was written to [`spare`](Self::spare): merges it, keeps it to be merged with, or hands it to
     /// the sink, with everything that has to come before it.
     pub fn commit(&mut self, len: usize, sink: &mut impl FnMut(&[u8])) {

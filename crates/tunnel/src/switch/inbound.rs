@@ -1,76 +1,128 @@
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::{Packet, Tunn, TunnResult};
-use model::PublicKey;
 use model::names::PROBE_PORT;
+use packet::ecn::{self, Ecn};
 use packet::{IpHeader, Udp6};
 use probe::{Message, MessageKind};
 
+use super::initiation::Initiation;
 use super::peer::Kind;
 use super::{Switch, Wire, is_reserved};
 use crate::counters::DropReason;
+use crate::steering::{lane_of, slot_of};
+use crate::udp::Remote;
 
 impl Switch {
-    /// A datagram from the underlay.
-    pub(crate) fn handle_udp(&mut self, from: SocketAddr, datagram: &[u8], now: Instant, wire: &mut impl Wire) {
-        if let Err(reason) = self.receive(from, datagram, now, wire) {
-            self.drops.count(reason);
-            tracing::trace!(reason = reason.label(), %from, bytes = datagram.len(), "datagram dropped");
+    /// A datagram from the underlay, and how its IP header was marked.
+    pub(crate) fn handle_udp(&mut self, from: Remote, outer: Ecn, datagram: &[u8], now: Instant, wire: &mut impl Wire) {
+        match self.receive(from, outer, datagram, now, wire) {
+            Ok(Taken::Here) => {}
+            Ok(Taken::By(lane)) => wire.hand_over_datagram(lane, from.address, outer, datagram),
+            Err(reason) => self.drop_datagram(from, datagram, reason),
         }
+    }
+
+    /// A datagram that another lane found to be ours.
+    pub(crate) fn handle_stray(
+        &mut self,
+        from: Remote,
+        outer: Ecn,
+        datagram: &[u8],
+        now: Instant,
+        wire: &mut impl Wire,
+    ) {
+        match self.receive(from, outer, datagram, now, wire) {
+            Ok(Taken::Here) => {}
+            // The lanes do not know the same plan yet. It must not go round.
+            Ok(Taken::By(_)) => self.drop_datagram(from, datagram, DropReason::UnknownSession),
+            Err(reason) => self.drop_datagram(from, datagram, reason),
+        }
+    }
+
+    fn drop_datagram(&self, from: Remote, datagram: &[u8], reason: DropReason) {
+        self.drops.count(reason);
+        tracing::trace!(reason = reason.label(), from = %from.address, bytes = datagram.len(), "datagram dropped");
     }
 
     fn receive(
         &mut self,
-        from: SocketAddr,
+        from: Remote,
+        outer: Ecn,
         datagram: &[u8],
         now: Instant,
         wire: &mut impl Wire,
-    ) -> Result<(), DropReason> {
-        let (slot, kind) = self.identify(from, datagram, wire)?;
+    ) -> Result<Taken, DropReason> {
+        let (lane, whose) = self.identify(from, datagram, wire)?;
+        if lane != self.lane {
+            return Ok(Taken::By(lane));
+        }
+        let (slot, kind) = self.find(whose)?;
         let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownSession)?;
         let inner = peer.open(from, kind, datagram, &mut self.context, &self.drops, now, wire)?;
         // First, so that an answer to this very packet finds its way.
         self.settle(slot, now, wire);
-        inner.map_or(Ok(()), |len| self.take_inner(slot, len, now, wire))
+        if let Some(len) = inner {
+            self.take_inner(slot, outer, len, now, wire)?;
+        }
+        Ok(Taken::Here)
     }
 
-    /// Whose datagram is it? By receiver index, and for a first message by the key inside.
-    fn identify(
-        &mut self,
-        from: SocketAddr,
-        datagram: &[u8],
-        wire: &mut impl Wire,
-    ) -> Result<(usize, Kind), DropReason> {
+    /// Whose datagram is it, and which lane's? By receiver index, and for a first message by the key inside.
+    fn identify(&self, from: Remote, datagram: &[u8], wire: &mut impl Wire) -> Result<(usize, Whose), DropReason> {
         let packet = Tunn::parse_incoming_packet(datagram).map_err(|_| DropReason::Malformed)?;
+        let by_index = |index, kind| match lane_of(index) {
+            lane if lane < self.lanes => Ok((lane, Whose::Slot(slot_of(index), kind))),
+            _ => Err(DropReason::UnknownSession),
+        };
         match &packet {
-            Packet::PacketData(data) => Ok((
-                slot_of(data.receiver_idx),
-                Kind::Data {
-                    index: data.receiver_idx,
-                },
-            )),
-            Packet::PacketCookieReply(cookie) => Ok((slot_of(cookie.receiver_idx), Kind::Cookie)),
-            Packet::HandshakeResponse(response) => {
-                self.admit(from, datagram, wire)?;
-                Ok((slot_of(response.receiver_idx), Kind::Response))
+            Packet::PacketData(data) => {
+                let index = data.receiver_idx;
+                by_index(index, Kind::Data { index })
             }
-            Packet::HandshakeInit(initiation) => {
+            Packet::PacketCookieReply(cookie) => by_index(cookie.receiver_idx, Kind::Cookie),
+            Packet::HandshakeResponse(response) => {
+                let found = by_index(response.receiver_idx, Kind::Response)?;
+                if found.0 == self.lane {
+                    self.admit(from, datagram, wire)?;
+                }
+                Ok(found)
+            }
+            Packet::HandshakeInit(_) => {
                 self.admit(from, datagram, wire)?;
-                let half = parse_handshake_anon(self.key.secret(), self.key.public(), initiation)
-                    .map_err(|_| DropReason::BadHandshake)?;
-                let key = PublicKey::from_bytes(half.peer_static_public);
-                let slot = self.peers.by_key.get(&key).ok_or(DropReason::UnknownKey)?;
-                Ok((*slot, Kind::Initiation))
+                let half = Initiation::open(&self.key, datagram).ok_or(DropReason::BadHandshake)?;
+                let lanes = *self.lanes_of.get(half.sender()).ok_or(DropReason::UnknownKey)?;
+                // A peer with one lane may be of any kind, and its index means nothing to us.
+                let lane = if lanes == 1 { 0 } else { lane_of(half.sender_index()) };
+                if lane >= lanes.min(self.lanes) {
+                    return Err(DropReason::UnknownSession);
+                }
+                Ok((lane, Whose::Sender(half)))
+            }
+        }
+    }
+
+    /// The peer, if it has a cable in this lane. An initiation must be newer than any before, whichever lane that was on.
+    fn find(&self, whose: Whose) -> Result<(usize, Kind), DropReason> {
+        match whose {
+            Whose::Slot(slot, kind) => Ok((slot, kind)),
+            Whose::Sender(half) => {
+                let slot = *self.peers.by_key.get(half.sender()).ok_or(DropReason::UnknownKey)?;
+                let timestamp = half.timestamp(&self.key).ok_or(DropReason::BadHandshake)?;
+                if self.handshakes.is_new(half.sender(), timestamp) {
+                    Ok((slot, Kind::Initiation))
+                } else {
+                    Err(DropReason::Replayed)
+                }
             }
         }
     }
 
     /// Lets a handshake message through if it was made for our key, and in a flood only if its sender owns its address.
-    fn admit(&self, from: SocketAddr, datagram: &[u8], wire: &mut impl Wire) -> Result<(), DropReason> {
+    fn admit(&self, from: Remote, datagram: &[u8], wire: &mut impl Wire) -> Result<(), DropReason> {
         let mut cookie = [0; COOKIE_REPLY];
-        match self.limiter.verify_packet(Some(from.ip()), datagram, &mut cookie) {
+        let limiter = self.handshakes.limiter();
+        match limiter.verify_packet(Some(from.address.ip()), datagram, &mut cookie) {
             Ok(_) => Ok(()),
             Err(TunnResult::WriteToNetwork(reply)) => {
                 if wire.send(from, reply).is_err() {
@@ -83,8 +135,15 @@ impl Switch {
     }
 
     /// What came out of a cable: a probe, or a packet for the TUN device if its source is one that the peer may use.
-    fn take_inner(&mut self, slot: usize, len: usize, now: Instant, wire: &mut impl Wire) -> Result<(), DropReason> {
-        let inner = &self.context.opened[..len];
+    fn take_inner(
+        &mut self,
+        slot: usize,
+        outer: Ecn,
+        len: usize,
+        now: Instant,
+        wire: &mut impl Wire,
+    ) -> Result<(), DropReason> {
+        let inner = &mut wire.opened()[..len];
         let header = IpHeader::parse(inner).map_err(|_| DropReason::BadInner)?;
         if is_reserved(header.source) || is_reserved(header.destination) {
             return self.take_probe(slot, len, now, wire);
@@ -94,14 +153,17 @@ impl Switch {
             peer.counters().spoofed();
             return Err(DropReason::SpoofedSource);
         }
-        wire.deliver(inner).map_err(|_| DropReason::TunWrite)?;
+        if !ecn::decapsulate_in_place(inner, outer) {
+            return Err(DropReason::Congested);
+        }
+        wire.deliver_opened(len);
         peer.counters().received(len);
         Ok(())
     }
 
     fn take_probe(&mut self, slot: usize, len: usize, now: Instant, wire: &mut impl Wire) -> Result<(), DropReason> {
         let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownSession)?;
-        let datagram = Udp6::parse(&self.context.opened[..len]).map_err(|_| DropReason::ReservedAddress)?;
+        let datagram = Udp6::parse(&wire.opened()[..len]).map_err(|_| DropReason::ReservedAddress)?;
         if Some(datagram.source) != peer.probe_address() || datagram.destination != self.probe_address {
             return Err(DropReason::ReservedAddress);
         }
@@ -128,8 +190,17 @@ impl Switch {
     }
 }
 
-fn slot_of(receiver_index: u32) -> usize {
-    (receiver_index >> 8) as usize
+/// Who took a datagram.
+enum Taken {
+    Here,
+    /// Nobody yet: it is for this lane.
+    By(usize),
+}
+
+/// How a datagram says whose it is.
+enum Whose {
+    Slot(usize, Kind),
+    Sender(Initiation),
 }
 
 const COOKIE_REPLY: usize = 64;

@@ -1,17 +1,25 @@
-//! What happens to a packet, decided without a device: [`Switch`] is handed packets, datagrams and the time, and acts through a
-//! [`Wire`].
+//! What happens to a packet in one lane, decided without a device: [`Switch`] is handed packets, datagrams and the time, and acts
+//! through a [`Wire`].
+//!
+//! The first lane has a cable to every peer, and decides which of them traffic goes to. The others have one to those that have as many
+//! lanes, and that traffic is meant to go to, and follow it; what they cannot send they hand over to the first, so a lane that does
+//! not work costs speed and nothing else.
 //!
 //! * `tables`: prefix → cluster, cluster → live peer.
 //! * `peer`: one cable: its `Tunn`, its liveness, its counters.
+//! * `handshakes`, `ways`: what all lanes know together of handshakes, and of gateways in use.
 //! * `outbound`: from the TUN device into a cable.
 //! * `inbound`: from a socket to a peer, and out of its cable.
 
+mod handshakes;
 mod inbound;
+mod initiation;
 mod outbound;
 mod peer;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,22 +27,44 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boringtun::noise::rate_limiter::RateLimiter;
-use model::{CablePlan, PublicKey};
+use model::{CablePlan, PeerPlan, PublicKey};
+use packet::VirtioNetHeader;
+use packet::ecn::Ecn;
 use probe::Pace;
 
 use crate::counters::{Drops, PeerCounters};
 use crate::engine::{CableStatus, Failovers};
 use crate::key::PrivateKey;
+use crate::udp::Remote;
+pub(crate) use handshakes::Handshakes;
 use peer::{Context, Peer};
 use tables::Tables;
+pub(crate) use ways::Ways;
 
 /// Where packets leave the switch.
+///
+/// Bulk goes through rooms of the wire's own, so that a packet is sealed where it is sent from and opened where it is merged:
+/// write to the room, then say what it is. A room that is asked for again is empty.
 pub(crate) trait Wire {
-    /// Sends a datagram on the underlay.
-    fn send(&mut self, to: SocketAddr, datagram: &[u8]) -> io::Result<()>;
-    /// Hands a packet to the kernel through the TUN device.
+    /// Sends a datagram on the underlay at once, after all that was sent before.
+    fn send(&mut self, to: Remote, datagram: &[u8]) -> io::Result<()>;
+    /// Hands a packet to the kernel through the TUN device at once.
     fn deliver(&mut self, packet: &[u8]) -> io::Result<()>;
+    /// Room to seal a packet into, of at least [`ROOM`] bytes.
+    fn seal_room(&mut self) -> &mut [u8];
+    /// Sends the first `len` bytes of the room, soon, with others of their kind. The wire counts what fails, and says with a later one
+    /// why an earlier one to the same address did.
+    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize) -> io::Result<()>;
+    /// Room to open a datagram into, of at least [`ROOM`] bytes.
+    fn open_room(&mut self) -> &mut [u8];
+    /// What was written to that room.
+    fn opened(&mut self) -> &mut [u8];
+    /// Hands the first `len` bytes of the room to the kernel, soon, with others of their flow. The wire counts what fails.
+    fn deliver_opened(&mut self, len: usize);
+    /// Gives a datagram of the cable port to the lane that it is for. The wire counts what fails.
+    fn hand_over_datagram(&mut self, lane: usize, from: SocketAddr, ecn: Ecn, datagram: &[u8]);
+    /// Gives what came from the TUN device to another lane. The wire counts what fails.
+    fn hand_over_packet(&mut self, lane: usize, header: VirtioNetHeader, packet: &[u8]);
 }
 
 /// All cables of this gateway, and the tables between them and the TUN device.
@@ -48,11 +78,15 @@ pub(crate) struct Switch {
     icmp_sources: Vec<IpAddr>,
     /// ICMP errors that may still be sent in this tick (RFC 4443 §2.4 f).
     icmp_budget: u32,
-    /// Shared by all peers, so that a flood is bounded whoever it claims to be from.
-    limiter: RateLimiter,
-    limit: u64,
     /// Whether traffic comes this way, so that the cables in use are probed at the fast pace.
     carries: bool,
+    lane: usize,
+    /// How many lanes we run.
+    lanes: usize,
+    /// How many lanes each peer has with us, also those that have no cable in this one.
+    lanes_of: HashMap<PublicKey, usize>,
+    handshakes: Arc<Handshakes>,
+    ways: Arc<Ways>,
     context: Context,
     drops: Arc<Drops>,
     changed: bool,
@@ -66,7 +100,13 @@ struct Peers {
 }
 
 impl Switch {
-    pub(crate) fn new(key: PrivateKey, drops: Arc<Drops>) -> Self {
+    /// The switch of the lane of this number, of so many.
+    pub(crate) fn new(
+        key: PrivateKey,
+        (lane, lanes): (usize, usize),
+        (handshakes, ways): (Arc<Handshakes>, Arc<Ways>),
+        drops: Arc<Drops>,
+    ) -> Self {
         let public_key = key.public_key();
         Self {
             public_key,
@@ -76,10 +116,13 @@ impl Switch {
             mtu: u16::MAX,
             icmp_sources: Vec::new(),
             icmp_budget: ICMP_PER_TICK,
-            limiter: RateLimiter::new(key.public(), MIN_HANDSHAKES_PER_SECOND),
-            limit: MIN_HANDSHAKES_PER_SECOND,
             carries: false,
-            context: Context::new(&key),
+            lane,
+            lanes,
+            lanes_of: HashMap::new(),
+            handshakes,
+            ways,
+            context: Context::new(&key, lane),
             key,
             drops,
             changed: true,
@@ -93,9 +136,16 @@ impl Switch {
         self.carries = plan.carries || plan.role.active;
         self.mtu = plan.mtu;
         self.icmp_sources.clone_from(&plan.icmp_sources);
-        self.peers
-            .retain(|peer| plan.peers.iter().any(|wanted| peer.is(wanted)));
-        for wanted in &plan.peers {
+        self.lanes_of = plan
+            .peers
+            .iter()
+            .map(|peer| (peer.public_key, usize::from(peer.lanes).max(1)))
+            .collect();
+        self.handshakes.retain(|key| self.lanes_of.contains_key(key));
+        let lane = self.lane;
+        let mine = || plan.peers.iter().filter(|peer| has_lane(plan, peer, lane));
+        self.peers.retain(|peer| mine().any(|wanted| peer.is(wanted)));
+        for wanted in mine() {
             if wanted.public_key == self.public_key {
                 tracing::warn!(gateway = %wanted.gateway, "a peer has our own key: was a node's state copied? It gets no cable");
                 continue;
@@ -120,8 +170,7 @@ impl Switch {
             let is_avoided = plan.avoid.contains(peer.gateway());
             peer.set_avoided(is_avoided);
         }
-        self.tables = Tables::new(plan, &self.peers, &self.tables, now);
-        self.set_handshake_limit(self.peers.by_key.len());
+        self.tables = Tables::new(plan, &self.peers, &self.tables);
         self.changed = true;
         self.refresh(now);
     }
@@ -129,7 +178,8 @@ impl Switch {
     /// Lets time pass: timers of every session, handshakes and probes that are due. To be called at [`Self::next_tick`].
     pub(crate) fn tick(&mut self, now: Instant, wire: &mut impl Wire) {
         self.icmp_budget = ICMP_PER_TICK;
-        self.limiter.reset_count();
+        // It looks at the clock itself, and forgets once a second.
+        self.handshakes.limiter().reset_count();
         // Cables that carry traffic come first when many have to shake hands at once.
         let mut handshakes = HANDSHAKES_PER_TICK;
         for chosen_first in [true, false] {
@@ -146,7 +196,7 @@ impl Switch {
             }
         }
         // A way may have settled just by time.
-        self.changed |= self.tables.choose(&self.peers, now);
+        self.changed |= self.choose(now);
         self.refresh(now);
     }
 
@@ -185,23 +235,29 @@ impl Switch {
         if !self.changed {
             return;
         }
-        self.tables.choose(&self.peers, now);
+        self.choose(now);
         let all = self.peers.iter().count();
-        let in_use = if self.carries { self.tables.in_use().count() } else { 0 };
+        // The first lane finds out for all whether a gateway is alive; the others look after themselves, at leisure.
+        let is_fast = self.carries && self.lane == 0;
+        let in_use = if is_fast { self.tables.in_use().count() } else { 0 };
+        let idle = if self.lane == 0 { all - in_use } else { all * self.lanes };
         for slot in 0..self.peers.slots.len() {
-            let is_active = self.carries && self.tables.in_use().any(|used| used == slot);
+            let is_active = is_fast && self.tables.in_use().any(|used| used == slot);
             if let Some(peer) = self.peers.at_mut(slot) {
-                peer.set_pace(Pace::of(is_active, in_use, all - in_use), now);
+                peer.set_pace(Pace::of(is_active, in_use, idle), now);
             }
         }
     }
 
-    fn set_handshake_limit(&mut self, peers: usize) {
-        let limit = MIN_HANDSHAKES_PER_SECOND.max(4 * peers as u64);
-        if limit != self.limit {
-            self.limit = limit;
-            self.limiter = RateLimiter::new(self.key.public(), limit);
+    /// Points every cluster at the gateway that its traffic goes to. True if that moved any.
+    fn choose(&mut self, now: Instant) -> bool {
+        if self.lane > 0 {
+            let (ways, version) = self.ways.current();
+            return self.tables.follow(&ways, version, &self.peers);
         }
+        let moved = self.tables.choose(&self.peers, now);
+        self.ways.publish(self.tables.ways(&self.peers));
+        moved
     }
 }
 
@@ -245,11 +301,19 @@ impl Peers {
     }
 }
 
+/// Whether a peer has a cable in a lane: in the first always, in others if it has that many, and if traffic for its cluster goes to it.
+fn has_lane(plan: &CablePlan, peer: &PeerPlan, lane: usize) -> bool {
+    let chosen = plan.chosen.get(&peer.gateway.cluster);
+    lane == 0 || lane < usize::from(peer.lanes) && chosen.is_none_or(|chosen| *chosen == peer.gateway)
+}
+
 /// `true` for the addresses that probes use (see [`model::probe_address`]); no packet of anyone else may carry one.
 fn is_reserved(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.octets().starts_with(&PROBE_PREFIX))
 }
 
+/// The largest datagram, and what WireGuard adds to the largest packet.
+pub(crate) const ROOM: usize = 65_535 + 32;
 const PROBE_PREFIX: [u8; 4] = [0xfd, 0x74, 0x6f, 0x6d];
 /// boringtun's timers count in the time of the last call, so it may not lie far back.
 const TICK: Duration = Duration::from_millis(100);
@@ -257,5 +321,3 @@ const MIN_TICK: Duration = Duration::from_millis(5);
 const ICMP_PER_TICK: u32 = 100;
 /// A handshake is some curve arithmetic; more than this at once would hold up the packets.
 const HANDSHAKES_PER_TICK: u32 = 32;
-/// At boringtun's default of 10 a restart beside many peers is answered with cookies and seconds of waiting.
-const MIN_HANDSHAKES_PER_SECOND: u64 = 1000;

@@ -1,39 +1,61 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use packet::{IPV6_MIN_MTU, IpHeader, too_big_reply};
+use packet::{IPV6_MIN_MTU, IpHeader, VirtioNetHeader, segment, too_big_reply};
 
 use super::{Switch, Wire, is_reserved};
 use crate::counters::DropReason;
 
 impl Switch {
-    /// A packet that the kernel routed into the TUN device.
-    pub(crate) fn handle_tun(&mut self, packet: &[u8], now: Instant, wire: &mut impl Wire) {
-        if let Err(reason) = self.forward(packet, now, wire) {
+    /// What the kernel routed into the TUN device: a packet, or a stretch of a stream that is to be split first.
+    pub(crate) fn handle_tun(
+        &mut self,
+        header: VirtioNetHeader,
+        packet: &mut [u8],
+        now: Instant,
+        wire: &mut impl Wire,
+    ) {
+        let bytes = packet.len();
+        if let Err(reason) = self.forward(header, packet, now, wire) {
             self.drops.count(reason);
-            tracing::trace!(reason = reason.label(), bytes = packet.len(), "packet from TUN dropped");
+            tracing::trace!(reason = reason.label(), bytes, "packet from TUN dropped");
         }
     }
 
-    fn forward(&mut self, packet: &[u8], now: Instant, wire: &mut impl Wire) -> Result<(), DropReason> {
-        let header = IpHeader::parse(packet).map_err(|_| DropReason::NotIp)?;
-        if is_reserved(header.source) || is_reserved(header.destination) {
+    fn forward(
+        &mut self,
+        header: VirtioNetHeader,
+        packet: &mut [u8],
+        now: Instant,
+        wire: &mut impl Wire,
+    ) -> Result<(), DropReason> {
+        // Of a stretch of a stream this is the header of every part, so the way is looked up once.
+        let ip = IpHeader::parse(packet).map_err(|_| DropReason::NotIp)?;
+        if is_reserved(ip.source) || is_reserved(ip.destination) {
             return Err(DropReason::ReservedAddress);
         }
-        let packet = &packet[..header.total_len];
-        let cluster = self
-            .tables
-            .cluster_towards(header.destination)
-            .ok_or(DropReason::NoRoute)?;
-        let slot = self.tables.way_to(cluster).ok_or(DropReason::NoLivePeer)?;
+        let cluster = self.tables.cluster_towards(ip.destination).ok_or(DropReason::NoRoute)?;
+        if self.lane > 0 && self.ways.version() != self.tables.version() {
+            self.choose(now);
+        }
+        let Some(slot) = self.tables.way_to(cluster) else {
+            if self.lane == 0 {
+                return Err(DropReason::NoLivePeer);
+            }
+            wire.hand_over_packet(0, header, packet);
+            return Ok(());
+        };
         let peer = self.peers.at_mut(slot).ok_or(DropReason::NoLivePeer)?;
         let mtu = self.mtu.min(peer.cable.mtu());
-        if header.total_len > largest(&header, mtu) {
-            self.refuse(&header, packet, mtu, wire);
+        let mut segments = segment(header, &mut packet[..ip.total_len]).map_err(|_| DropReason::BadOffload)?;
+        if segments.largest() > largest(&ip, mtu) {
+            self.refuse(&ip, segments.as_read(), mtu, wire);
             return Err(DropReason::TooBig);
         }
-        peer.seal(packet, &mut self.context.sealed, &self.drops, now, wire);
-        peer.counters().sent(packet.len());
+        while let Some(packet) = segments.next_packet() {
+            peer.seal(packet, &self.drops, now, wire);
+            peer.counters().sent(packet.len());
+        }
         Ok(())
     }
 

@@ -1,3 +1,4 @@
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -8,14 +9,17 @@ use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 use model::names::PROBE_PORT;
 use model::{Connection, ConnectionState, GatewayId, PeerPlan, ProbeMode, ProbeRole, PublicKey};
+use packet::ecn::{self, Ecn};
 use packet::{UDP6_OVERHEAD, Udp6, write_udp6};
 use probe::{Cable, CableSettings, Candidate, Message, Pace, Says};
 use rand_core::{OsRng, RngCore};
 
-use super::Wire;
+use super::{ROOM, Wire};
 use crate::counters::{DropReason, Drops, PeerCounters};
 use crate::engine::CableStatus;
 use crate::key::PrivateKey;
+use crate::steering::tunnel_index;
+use crate::udp::{Remote, Via};
 
 /// One cable.
 pub(super) struct Peer {
@@ -24,6 +28,9 @@ pub(super) struct Peer {
     probe_address: Option<Ipv6Addr>,
     tunn: Tunn,
     pub(super) cable: Cable,
+    lane: usize,
+    /// By which sockets the other end is reached: those that it was heard on last.
+    via: Via,
     /// Receiver index of a session that we answered and that the other end has not used yet.
     unconfirmed: Option<u32>,
     last_handshake: Option<SystemTime>,
@@ -36,12 +43,11 @@ pub(super) struct Peer {
 
 /// What all peers use in turn.
 pub(super) struct Context {
+    lane: usize,
     /// What we say of ourselves in probes.
     pub(super) says: Says,
-    /// Datagrams on their way out.
+    /// Datagrams on their way out that are few.
     pub(super) sealed: Box<[u8]>,
-    /// Packets that came out of a cable.
-    pub(super) opened: Box<[u8]>,
     /// The probe message that is sent next.
     pub(super) message: Vec<u8>,
     probe: Vec<u8>,
@@ -60,11 +66,11 @@ pub(super) enum Kind {
 }
 
 impl Context {
-    pub(super) fn new(key: &PrivateKey) -> Self {
+    pub(super) fn new(key: &PrivateKey, lane: usize) -> Self {
         Self {
+            lane,
             says: Says::default(),
-            sealed: vec![0; BUFFER].into_boxed_slice(),
-            opened: vec![0; BUFFER].into_boxed_slice(),
+            sealed: vec![0; ROOM].into_boxed_slice(),
             message: Vec::new(),
             probe: Vec::new(),
             own_probe_address: model::probe_address(&key.public_key()),
@@ -76,21 +82,28 @@ impl Context {
 impl Peer {
     pub(super) fn new(plan: &PeerPlan, key: &PrivateKey, slot: usize, context: &Context, now: Instant) -> Self {
         let keepalive = plan.probe_address.is_none().then_some(STOCK_KEEPALIVE);
-        // The slot is bounded by the number of peers, far below the 2^24 that an index has room for.
         let tunn = Tunn::new(
             key.secret().clone(),
             x25519::PublicKey::from(*plan.public_key.as_bytes()),
             None,
             keepalive,
-            slot as u32,
+            tunnel_index(slot, context.lane),
             Some(context.no_limit.clone()),
         );
+        let settings = settings(plan, &key.public_key());
         Self {
+            // The first lane stays on the port that everybody knows, also through NAT; the others come from ports of their own.
+            via: if context.lane > 0 && settings.is_initiator {
+                Via::Own
+            } else {
+                Via::Port
+            },
+            lane: context.lane,
             gateway: plan.gateway.clone(),
             public_key: plan.public_key,
             probe_address: plan.probe_address,
             tunn,
-            cable: Cable::new(settings(plan, &key.public_key()), plan.mtu, OsRng.next_u64(), now),
+            cable: Cable::new(settings, plan.mtu, OsRng.next_u64(), now),
             unconfirmed: None,
             last_handshake: None,
             counters: Arc::default(),
@@ -157,7 +170,8 @@ impl Peer {
         let (state, role) = (self.cable.state(), self.cable.remote_role());
         if state != self.known_state {
             let remote = self.cable.endpoint().map(|endpoint| endpoint.to_string());
-            tracing::info!(gateway = %self.gateway, ?state, remote, "cable changed state");
+            let lane = self.lane;
+            tracing::info!(gateway = %self.gateway, lane, ?state, remote, "cable changed state");
         }
         let word = self.cable.is_called_broken();
         let changed = (state, role, word) != (self.known_state, self.known_role, self.known_word);
@@ -188,27 +202,40 @@ impl Peer {
             addresses: self.cable.remote_addresses().to_vec(),
             calls_us_broken: self.cable.is_called_broken(),
             is_used: false,
+            lanes: u16::from(self.is_usable()) << self.lane,
         }
     }
 
     /// Encrypts a packet and sends it.
-    pub(super) fn seal(&mut self, packet: &[u8], sealed: &mut [u8], drops: &Drops, now: Instant, wire: &mut impl Wire) {
-        match self.tunn.encapsulate(packet, sealed) {
-            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, now, wire),
-            TunnResult::Err(WireGuardError::ConnectionExpired) => self.cable.handle_session_lost(now),
+    pub(super) fn seal(&mut self, packet: &[u8], drops: &Drops, now: Instant, wire: &mut impl Wire) {
+        let sealed = match self.tunn.encapsulate(packet, wire.seal_room()) {
+            TunnResult::WriteToNetwork(datagram) => datagram,
+            TunnResult::Err(WireGuardError::ConnectionExpired) => return self.cable.handle_session_lost(now),
             // Without a session the packet waits in `Tunn` for the handshake that this started.
-            _ => {}
+            _ => return,
+        };
+        if sealed.first() != Some(&DATA) {
+            let initiation = Answer::copy(sealed);
+            return self.send(initiation.bytes(), drops, now, wire);
+        }
+        let len = sealed.len();
+        match self.cable.endpoint() {
+            Some(address) => {
+                let sent = wire.send_sealed(self.remote(address), ecn::encapsulate(Ecn::of(packet)), len);
+                self.notice_size(&sent, now);
+            }
+            None => drops.count(DropReason::UdpSend),
         }
     }
 
-    /// Takes a datagram of the other end. `Some(len)`: a packet of this length lies in `context.opened`.
+    /// Takes a datagram of the other end. `Some(len)`: a packet of this length lies in the room for what was opened.
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of a switch that a datagram touches, borrowed apart"
     )]
     pub(super) fn open(
         &mut self,
-        from: SocketAddr,
+        from: Remote,
         kind: Kind,
         datagram: &[u8],
         context: &mut Context,
@@ -216,13 +243,11 @@ impl Peer {
         now: Instant,
         wire: &mut impl Wire,
     ) -> Result<Option<usize>, DropReason> {
-        match self.tunn.decapsulate(Some(from.ip()), datagram, &mut context.opened) {
-            TunnResult::WriteToTunnelV4(packet, _) => {
-                let len = packet.len();
-                self.handle_data(from, kind, context, drops, now, wire);
-                Ok(Some(len))
-            }
-            TunnResult::WriteToTunnelV6(packet, _) => {
+        match self
+            .tunn
+            .decapsulate(Some(from.address.ip()), datagram, wire.open_room())
+        {
+            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
                 let len = packet.len();
                 self.handle_data(from, kind, context, drops, now, wire);
                 Ok(Some(len))
@@ -235,11 +260,12 @@ impl Peer {
                 Ok(None)
             }
             TunnResult::WriteToNetwork(answer) => {
-                if wire.send(from, answer).is_err() {
+                let answer = Answer::copy(answer);
+                if wire.send(from, answer.bytes()).is_err() {
                     drops.count(DropReason::UdpSend);
                 }
                 if kind == Kind::Initiation {
-                    self.unconfirmed = sender_index(answer);
+                    self.unconfirmed = sender_index(answer.bytes());
                 } else {
                     self.begin_session(from, now);
                     self.drain(context, drops, now, wire);
@@ -313,20 +339,26 @@ impl Peer {
             payload: &context.message,
         };
         write_udp6(&datagram, &mut context.probe);
-        self.seal(&context.probe, &mut context.sealed, drops, now, wire);
+        match self.tunn.encapsulate(&context.probe, &mut context.sealed) {
+            // At once, and alone: its time is measured, and its size may be too large.
+            TunnResult::WriteToNetwork(datagram) => self.send(datagram, drops, now, wire),
+            TunnResult::Err(WireGuardError::ConnectionExpired) => self.cable.handle_session_lost(now),
+            _ => {}
+        }
     }
 
     /// Data that decrypted: the other end is where it came from, and if it is the first of a session, has confirmed that session.
     fn handle_data(
         &mut self,
-        from: SocketAddr,
+        from: Remote,
         kind: Kind,
         context: &mut Context,
         drops: &Drops,
         now: Instant,
         wire: &mut impl Wire,
     ) {
-        self.cable.handle_authenticated(from, now);
+        self.via = from.via;
+        self.cable.handle_authenticated(from.address, now);
         if let Kind::Data { index } = kind
             && self.unconfirmed.take_if(|unconfirmed| *unconfirmed == index).is_some()
         {
@@ -335,11 +367,13 @@ impl Peer {
         }
     }
 
-    fn begin_session(&mut self, from: SocketAddr, now: Instant) {
-        self.cable.handle_session(from, now);
+    fn begin_session(&mut self, from: Remote, now: Instant) {
+        self.via = from.via;
+        self.cable.handle_session(from.address, now);
         self.last_handshake = Some(SystemTime::now());
         self.counters.shook_hands();
-        tracing::debug!(gateway = %self.gateway, %from, "session established");
+        let lane = self.lane;
+        tracing::debug!(gateway = %self.gateway, from = %from.address, lane, "session established");
     }
 
     /// Sends what waited for the session.
@@ -349,29 +383,59 @@ impl Peer {
         }
     }
 
+    fn remote(&self, address: SocketAddr) -> Remote {
+        Remote { via: self.via, address }
+    }
+
     /// To where the other end is; a handshake of a cable that does not work, to everywhere it may be.
     fn send(&mut self, datagram: &[u8], drops: &Drops, now: Instant, wire: &mut impl Wire) {
         if datagram.first() == Some(&INITIATION) && !self.is_usable() {
             return self.send_everywhere(datagram, drops, wire);
         }
-        let Some(endpoint) = self.cable.endpoint() else {
+        let Some(address) = self.cable.endpoint() else {
             return drops.count(DropReason::UdpSend);
         };
-        if let Err(error) = wire.send(endpoint, datagram) {
+        let sent = wire.send(self.remote(address), datagram);
+        if sent.is_err() {
             drops.count(DropReason::UdpSend);
-            if error.raw_os_error() == Some(libc::EMSGSIZE) {
-                self.cable.handle_too_big(now);
-            }
+        }
+        self.notice_size(&sent, now);
+    }
+
+    fn notice_size(&mut self, sent: &io::Result<()>, now: Instant) {
+        if let Err(error) = sent
+            && error.raw_os_error() == Some(libc::EMSGSIZE)
+        {
+            self.cable.handle_too_big(now);
         }
     }
 
     fn send_everywhere(&mut self, initiation: &[u8], drops: &Drops, wire: &mut impl Wire) {
         for target in self.cable.targets() {
-            if let Err(error) = wire.send(target, initiation) {
+            if let Err(error) = wire.send(self.remote(target), initiation) {
                 drops.count(DropReason::UdpSend);
                 self.cable.handle_send_error(format!("{target}: {error}"));
             }
         }
+    }
+}
+
+/// A message of the protocol itself, out of the room that it was written to.
+struct Answer {
+    bytes: [u8; LARGEST_ANSWER],
+    len: usize,
+}
+
+impl Answer {
+    fn copy(message: &[u8]) -> Self {
+        let mut bytes = [0; LARGEST_ANSWER];
+        let len = message.len().min(LARGEST_ANSWER);
+        bytes[..len].copy_from_slice(&message[..len]);
+        Self { bytes, len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 
@@ -404,7 +468,8 @@ fn reason(kind: Kind, error: &WireGuardError) -> DropReason {
 }
 
 const INITIATION: u8 = 1;
-/// The largest datagram, and what WireGuard adds to the largest packet.
-const BUFFER: usize = 65_535 + 32;
+const DATA: u8 = 4;
+/// Handshakes, cookies and keepalives.
+const LARGEST_ANSWER: usize = 148;
 /// Seconds. A stock peer sends nothing by itself; this keeps a NAT on the way open.
 const STOCK_KEEPALIVE: u16 = 25;

@@ -5,6 +5,7 @@ use model::{CablePlan, ClusterId};
 use packet::PrefixMap;
 
 use super::Peers;
+use super::ways::Chosen;
 use crate::engine::Failovers;
 
 /// Prefix → cluster, for destinations and for sources, and cluster → the peer that traffic for it takes.
@@ -16,6 +17,8 @@ pub(super) struct Tables {
     /// By slot of the peer: its cluster in `clusters`.
     cluster_of: Vec<Option<usize>>,
     failovers: Failovers,
+    /// Of the ways that were followed last.
+    version: u64,
 }
 
 struct ClusterRoute {
@@ -27,8 +30,8 @@ struct ClusterRoute {
 }
 
 impl Tables {
-    /// `before` are the tables that these replace.
-    pub(super) fn new(plan: &CablePlan, peers: &Peers, before: &Self, now: Instant) -> Self {
+    /// `before` are the tables that these replace. Until ways are chosen or followed they are those of before.
+    pub(super) fn new(plan: &CablePlan, peers: &Peers, before: &Self) -> Self {
         let mut tables = Self {
             failovers: before.failovers,
             ..Self::default()
@@ -59,7 +62,6 @@ impl Tables {
             let same = before.clusters.iter().find(|other| other.id == cluster.id);
             cluster.current = same.and_then(|same| same.current);
         }
-        tables.choose(peers, now);
         tables
     }
 
@@ -92,6 +94,35 @@ impl Tables {
             }
         }
         moved
+    }
+
+    /// Points every cluster at the gateway that the first lane found, as far as this lane reaches it. True if that moved any traffic.
+    pub(super) fn follow(&mut self, ways: &Chosen, version: u64, peers: &Peers) -> bool {
+        self.version = version;
+        let mut moved = false;
+        for cluster in &mut self.clusters {
+            let wanted = ways.get(&cluster.id);
+            let is_wanted = |slot: &usize| {
+                peers
+                    .at(*slot)
+                    .is_some_and(|peer| Some(peer.gateway()) == wanted && peer.is_usable())
+            };
+            let current = cluster.members.iter().copied().find(is_wanted);
+            moved |= cluster.current != current;
+            cluster.current = current;
+        }
+        moved
+    }
+
+    /// The gateways that clusters point at.
+    pub(super) fn ways(&self, peers: &Peers) -> Chosen {
+        let way = |cluster: &ClusterRoute| Some((cluster.id.clone(), peers.at(cluster.current?)?.gateway().clone()));
+        self.clusters.iter().filter_map(way).collect()
+    }
+
+    /// Of the ways that were followed last.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// How often a cluster had to leave a dead peer.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use model::{CablePlan, Connection, ConnectionState, GatewayId, PeerPlan, probe_address};
 use nix::sched::{CloneFlags, setns};
-use tunnel::{Engine, EngineConfig, PrivateKey, SingleLane, TunDevice};
+use tunnel::{Engine, EngineConfig, Lanes, PrivateKey, TunDevice};
 
 /// The deadline of every wait: far beyond what a slow machine needs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -105,7 +105,8 @@ pub(crate) struct Side {
     /// Its addresses inside, IPv4 and IPv6.
     pub(crate) pods: [IpAddr; 2],
     pub(crate) prefixes: [&'static str; 2],
-    pub(crate) engine: Option<SingleLane>,
+    pub(crate) lanes: u8,
+    pub(crate) engine: Option<Lanes>,
 }
 
 /// Both sides, joined by a veth pair. The TUN devices have an MTU of 1,420.
@@ -145,7 +146,14 @@ impl Bed {
 
     /// Starts both engines with a cable between them over the underlay of one family (0: IPv4, 1: IPv6).
     pub(crate) fn with_cable(family: usize) -> Self {
+        Self::with_lanes(family, 1)
+    }
+
+    /// The same with several lanes on both sides.
+    pub(crate) fn with_lanes(family: usize, lanes: u8) -> Self {
         let mut bed = Self::new();
+        bed.east.lanes = lanes;
+        bed.west.lanes = lanes;
         bed.east.start();
         bed.west.start();
         bed.east.route_to(&bed.west.prefixes);
@@ -178,19 +186,21 @@ impl Side {
             underlay: underlay.map(|text| text.parse().unwrap()),
             pods: pods.map(|text| text.parse().unwrap()),
             prefixes,
+            lanes: 1,
             engine: None,
         }
     }
 
     /// Starts an engine; its TUN link is `tun0`.
     pub(crate) fn start(&mut self) {
-        let private_key = self.key.clone();
+        let (private_key, lanes) = (self.key.clone(), self.lanes);
         let engine = self.namespace.run(|| {
             let tun = TunDevice::open("tun0").unwrap();
-            SingleLane::start(EngineConfig {
+            Lanes::start(EngineConfig {
                 private_key,
                 tun,
                 port: PORT,
+                lanes,
                 on_change: Box::new(|| {}),
             })
             .unwrap()
@@ -206,7 +216,7 @@ impl Side {
         }
     }
 
-    pub(crate) fn engine(&self) -> &SingleLane {
+    pub(crate) fn engine(&self) -> &Lanes {
         self.engine.as_ref().expect("started")
     }
 
@@ -227,6 +237,7 @@ impl Side {
             candidates: vec![SocketAddr::new(self.underlay[family], PORT)],
             probe_address: Some(probe_address(&public_key)),
             mtu: 1420,
+            lanes: self.lanes,
         }
     }
 }

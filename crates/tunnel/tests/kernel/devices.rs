@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use tunnel::{Engine, EngineConfig, OpenTunError, PrivateKey, SingleLane, StartEngineError, TunDevice};
+use tunnel::{Engine, EngineConfig, Lanes, OpenTunError, PrivateKey, StartEngineError, TunDevice};
 
 use crate::bed::{Bed, Namespace, must_skip, wait_until};
 
@@ -20,9 +20,10 @@ fn a_second_engine_on_a_node_is_refused_by_name() {
             private_key: PrivateKey::generate(),
             tun: TunDevice::open("tun1").unwrap(),
             port: bed.east.engine().port(),
+            lanes: 1,
             on_change: Box::new(|| {}),
         };
-        let error = SingleLane::start(config).unwrap_err();
+        let error = Lanes::start(config).unwrap_err();
         assert!(matches!(error, StartEngineError::Bind(_)), "{error}");
     });
 }
@@ -63,10 +64,11 @@ fn a_deleted_link_stops_the_engine_which_says_so() {
     };
     let engine = namespace.run(|| {
         let tun = TunDevice::open("tun0").unwrap();
-        SingleLane::start(EngineConfig {
+        Lanes::start(EngineConfig {
             private_key: PrivateKey::generate(),
             tun,
             port: 0,
+            lanes: 1,
             on_change,
         })
         .unwrap()

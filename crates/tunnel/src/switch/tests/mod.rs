@@ -7,31 +7,83 @@ use std::net::SocketAddr;
 
 use model::ConnectionState::{Connected, Connecting};
 use model::{ClusterId, GatewayId, PeerPlan};
-use packet::{Checksum, IpHeader};
+use packet::{Checksum, IpHeader, VirtioNetHeader};
 use proptest::prelude::*;
 
 use super::*;
 use crate::counters::DropReason;
+use crate::lane::Found;
+use crate::udp::Via;
 
-#[derive(Default)]
 struct Outbox {
     sent: Vec<(SocketAddr, Vec<u8>)>,
+    /// How the datagrams of bulk were marked.
+    marks: Vec<Ecn>,
     delivered: Vec<Vec<u8>>,
+    /// For other lanes.
+    handed: Vec<(usize, Found, Vec<u8>)>,
+    sealed: Vec<u8>,
+    opened: Vec<u8>,
     unreachable: bool,
 }
 
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            sent: Vec::new(),
+            marks: Vec::new(),
+            delivered: Vec::new(),
+            handed: Vec::new(),
+            sealed: vec![0; ROOM],
+            opened: vec![0; ROOM],
+            unreachable: false,
+        }
+    }
+}
+
 impl Wire for Outbox {
-    fn send(&mut self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+    fn send(&mut self, to: Remote, datagram: &[u8]) -> io::Result<()> {
         if self.unreachable {
             return Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
         }
-        self.sent.push((to, datagram.to_vec()));
+        self.sent.push((to.address, datagram.to_vec()));
         Ok(())
     }
 
     fn deliver(&mut self, packet: &[u8]) -> io::Result<()> {
         self.delivered.push(packet.to_vec());
         Ok(())
+    }
+
+    fn seal_room(&mut self) -> &mut [u8] {
+        &mut self.sealed
+    }
+
+    fn send_sealed(&mut self, to: Remote, ecn: Ecn, len: usize) -> io::Result<()> {
+        self.marks.push(ecn);
+        self.sent.push((to.address, self.sealed[..len].to_vec()));
+        Ok(())
+    }
+
+    fn open_room(&mut self) -> &mut [u8] {
+        &mut self.opened
+    }
+
+    fn opened(&mut self) -> &mut [u8] {
+        &mut self.opened
+    }
+
+    fn deliver_opened(&mut self, len: usize) {
+        self.delivered.push(self.opened[..len].to_vec());
+    }
+
+    fn hand_over_datagram(&mut self, lane: usize, from: SocketAddr, ecn: Ecn, datagram: &[u8]) {
+        self.handed
+            .push((lane, Found::Datagram { from, ecn }, datagram.to_vec()));
+    }
+
+    fn hand_over_packet(&mut self, lane: usize, header: VirtioNetHeader, packet: &[u8]) {
+        self.handed.push((lane, Found::Packet(header), packet.to_vec()));
     }
 }
 
@@ -52,7 +104,7 @@ impl Node {
                 node: node.parse().unwrap(),
             },
             address: address.parse().unwrap(),
-            switch: Switch::new(PrivateKey::generate(), Arc::default()),
+            switch: new_switch(&PrivateKey::generate(), (0, 1)),
             out: Outbox::default(),
             plan: CablePlan {
                 mtu: 1420,
@@ -68,6 +120,7 @@ impl Node {
             candidates: vec![self.address],
             probe_address: Some(self.switch.probe_address),
             mtu: 1420,
+            lanes: 1,
         }
     }
 
@@ -90,11 +143,22 @@ impl Node {
     }
 
     fn receive(&mut self, from: SocketAddr, datagram: &[u8]) {
-        self.switch.handle_udp(from, datagram, Instant::now(), &mut self.out);
+        self.receive_marked(from, Ecn::NotCapable, datagram);
+    }
+
+    fn receive_marked(&mut self, from: SocketAddr, outer: Ecn, datagram: &[u8]) {
+        self.switch
+            .handle_udp(remote(from), outer, datagram, Instant::now(), &mut self.out);
     }
 
     fn transmit(&mut self, packet: &[u8]) {
-        self.switch.handle_tun(packet, Instant::now(), &mut self.out);
+        self.transmit_with(VirtioNetHeader::default(), packet);
+    }
+
+    fn transmit_with(&mut self, header: VirtioNetHeader, packet: &[u8]) {
+        let mut packet = packet.to_vec();
+        self.switch
+            .handle_tun(header, &mut packet, Instant::now(), &mut self.out);
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {
@@ -103,6 +167,18 @@ impl Node {
 
     fn cable(&self) -> CableStatus {
         self.switch.status(Instant::now())[0].0.clone()
+    }
+}
+
+fn new_switch(key: &PrivateKey, lane: (usize, usize)) -> Switch {
+    let together = (Arc::new(Handshakes::new(key)), Arc::default());
+    Switch::new(key.clone(), lane, together, Arc::default())
+}
+
+fn remote(address: SocketAddr) -> Remote {
+    Remote {
+        via: Via::Port,
+        address,
     }
 }
 

@@ -168,7 +168,7 @@ fn a_handshake_alone_moves_no_cable_and_data_does() {
         .unwrap()
         .cable
         .handle_session(west.address, Instant::now());
-    east.switch.tables = Tables::new(&east.plan, &east.switch.peers, &Tables::default(), Instant::now());
+    east.switch.choose(Instant::now());
     east.transmit(&packet("10.1.0.5", "10.2.0.9", 60));
     let (_, data) = east.out.sent.pop().unwrap();
     west.receive(elsewhere, &data);
@@ -188,7 +188,7 @@ fn a_flood_of_handshakes_is_answered_with_cookies() {
     east.apply();
     west.apply();
     let initiation = initiation_of(&mut east);
-    west.switch.limiter = RateLimiter::new(west.switch.key.public(), 5);
+    west.switch.handshakes = Arc::new(Handshakes::with_limit(&west.switch.key, 5));
     west.out.sent.clear();
     for _ in 0..8 {
         west.receive(east.address, &initiation);
@@ -251,6 +251,7 @@ fn a_stock_peer_exchanges_packets_whoever_starts() {
             candidates: if stock_starts { vec![] } else { vec![stock_address] },
             probe_address: None,
             mtu: 1420,
+            lanes: 1,
         }];
         east.apply();
         let mut stock = Tunn::new(

@@ -1,0 +1,216 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use packet::{FLOW_HASH_MULTIPLIER, protocol};
+
+/// Makes the TUN device give every packet to the queue of its flow: [`packet::flow_hash`] modulo `lanes`. Left alone, the kernel
+/// learns the queue from what is written, with a seed of its own, and two busy ends move flows about all the time.
+pub(crate) fn steer(tun: impl AsFd, lanes: usize) -> io::Result<()> {
+    let program = load(&program(lanes as i32))?;
+    // SAFETY: the descriptor is open, and the kernel reads the one number that the pointer refers to; the device keeps a reference
+    // of its own to the program.
+    unsafe { ioctl::set_steering(tun.as_fd().as_raw_fd(), &program.as_raw_fd()) }?;
+    Ok(())
+}
+
+fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
+    let attributes = LoadAttributes {
+        kind: SOCKET_FILTER,
+        instruction_count: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        licence: LICENCE.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+    };
+    // SAFETY: the attributes are laid out as the kernel's for this command, of the stated size, and what they point to lives until the
+    // call returns.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_LOAD,
+            &raw const attributes,
+            size_of::<LoadAttributes>(),
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    let file = unsafe { File::from_raw_fd(fd as libc::c_int) };
+    Ok(file.into())
+}
+
+/// The hash as [`packet::flow_hash`] describes it. A load beyond the end of the packet ends the program at 0.
+fn program(lanes: i32) -> Vec<Instruction> {
+    let mut asm = Assembler::default();
+    asm.op(MOV_REG, CONTEXT, 1, 0);
+    asm.op(MOV, FOLDED, 0, 0);
+    asm.load(BYTE, 0);
+    asm.op(MOV_REG, TRANSPORT, 0, 0);
+    asm.op(AND, TRANSPORT, 0, 15);
+    asm.op(LSH, TRANSPORT, 0, 2);
+    asm.op(RSH, 0, 0, 4);
+    asm.jump(JEQ, 0, 4, "version 4");
+    asm.jump(JEQ, 0, 6, "version 6");
+    asm.op(MOV, 0, 0, 0);
+    asm.op(EXIT, 0, 0, 0);
+
+    asm.label("version 4");
+    for word in [12, 16] {
+        asm.load(WORD, word);
+        asm.op(XOR_REG, FOLDED, 0, 0);
+    }
+    asm.load(HALF, 6);
+    asm.op(AND, 0, 0, 0x3fff);
+    asm.op(MOV_REG, FRAGMENT, 0, 0);
+    asm.load(BYTE, 9);
+    asm.jump(JNE, FRAGMENT, 0, "finish");
+    asm.jump(JA, 0, 0, "ports");
+
+    asm.label("version 6");
+    for word in (8..40).step_by(4) {
+        asm.load(WORD, word);
+        asm.op(XOR_REG, FOLDED, 0, 0);
+    }
+    asm.op(MOV, TRANSPORT, 0, 40);
+    asm.load(BYTE, 6);
+
+    asm.label("ports");
+    asm.op(MOV_REG, PROTOCOL, 0, 0);
+    asm.jump(JEQ, PROTOCOL, protocol::TCP.into(), "load");
+    asm.jump(JNE, PROTOCOL, protocol::UDP.into(), "finish");
+    asm.label("load");
+    asm.op(LOAD_INDIRECT, 0, TRANSPORT, 0);
+    asm.op(XOR_REG, FOLDED, PROTOCOL, 0);
+    asm.op(MOV_REG, PROTOCOL, 0, 0);
+    asm.op(RSH, 0, 0, 16);
+    asm.op(XOR_REG, FOLDED, 0, 0);
+    asm.op(AND, PROTOCOL, 0, 0xffff);
+    asm.op(XOR_REG, FOLDED, PROTOCOL, 0);
+
+    asm.label("finish");
+    asm.op(MOV_REG, 0, FOLDED, 0);
+    asm.op(RSH, 0, 0, 16);
+    asm.op(XOR_REG, 0, FOLDED, 0);
+    asm.op(MUL, 0, 0, FLOW_HASH_MULTIPLIER.cast_signed());
+    asm.op(RSH, 0, 0, 16);
+    asm.op(MOD, 0, 0, lanes.max(1));
+    asm.op(EXIT, 0, 0, 0);
+    asm.finish()
+}
+
+/// An instruction as the kernel reads it (`struct bpf_insn`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+struct Instruction {
+    code: u8,
+    /// Destination in the low half, source in the high half.
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+/// The part of `union bpf_attr` for loading a program, as far as it is needed.
+#[repr(C)]
+struct LoadAttributes {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    licence: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// Writes instructions and fills in the jumps, which all go forward.
+#[derive(Default)]
+struct Assembler {
+    program: Vec<Instruction>,
+    pending: Vec<(usize, &'static str)>,
+}
+
+impl Assembler {
+    fn op(&mut self, code: u8, destination: u8, source: u8, immediate: i32) {
+        let [low, high] = if cfg!(target_endian = "little") {
+            [destination, source]
+        } else {
+            [source, destination]
+        };
+        self.program.push(Instruction {
+            code,
+            registers: low | high << 4,
+            offset: 0,
+            immediate,
+        });
+    }
+
+    /// Loads from the packet into register 0, in host byte order.
+    fn load(&mut self, size: u8, at: i32) {
+        self.op(LOAD_ABSOLUTE | size, 0, 0, at);
+    }
+
+    fn jump(&mut self, code: u8, register: u8, value: i32, label: &'static str) {
+        self.pending.push((self.program.len(), label));
+        self.op(code, register, 0, value);
+    }
+
+    fn label(&mut self, label: &'static str) {
+        let here = self.program.len();
+        self.pending.retain(|(from, wanted)| {
+            if *wanted == label {
+                self.program[*from].offset = (here - from - 1) as i16;
+            }
+            *wanted != label
+        });
+    }
+
+    fn finish(self) -> Vec<Instruction> {
+        debug_assert!(self.pending.is_empty(), "a label is missing");
+        self.program
+    }
+}
+
+/// The kernel's request, as a function.
+mod ioctl {
+    nix::ioctl_write_ptr_bad!(set_steering, libc::TUNSETSTEERINGEBPF, libc::c_int);
+}
+
+// Registers that survive a load: 6 to 9; loads want the context in 6. One is used twice, because a fragment has no ports.
+const CONTEXT: u8 = 6;
+const FOLDED: u8 = 7;
+const TRANSPORT: u8 = 8;
+const FRAGMENT: u8 = 9;
+const PROTOCOL: u8 = 9;
+
+// Codes (linux/bpf_common.h, linux/bpf.h). Arithmetic is on 32 bits.
+const ALU32: u8 = 0x04;
+const REG: u8 = 0x08;
+const AND: u8 = ALU32 | 0x50;
+const LSH: u8 = ALU32 | 0x60;
+const RSH: u8 = ALU32 | 0x70;
+const MUL: u8 = ALU32 | 0x20;
+const MOD: u8 = ALU32 | 0x90;
+const MOV: u8 = ALU32 | 0xb0;
+const XOR_REG: u8 = ALU32 | 0xa0 | REG;
+/// On 64 bits, for it also moves the context.
+const MOV_REG: u8 = 0x07 | 0xb0 | REG;
+const JA: u8 = 0x05;
+const JEQ: u8 = 0x05 | 0x10;
+const JNE: u8 = 0x05 | 0x50;
+const EXIT: u8 = 0x05 | 0x90;
+const LOAD_ABSOLUTE: u8 = 0x20;
+const LOAD_INDIRECT: u8 = 0x40;
+const WORD: u8 = 0x00;
+const HALF: u8 = 0x08;
+const BYTE: u8 = 0x10;
+
+const PROG_LOAD: libc::c_int = 5;
+const SOCKET_FILTER: u32 = 1;
+/// The kernel asks; the program calls nothing that depends on it.
+const LICENCE: &[u8] = b"Dual MIT/GPL\0";
