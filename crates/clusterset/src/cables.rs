@@ -193,7 +193,7 @@ mod tests {
             .into_iter()
             .map(|peer| (peer.gateway.to_string(), peer.lanes))
             .collect();
-        let wanted = [("north/a", 1), ("north/b", 1), ("west/a", 4), ("west/b", 2)];
+        let wanted = [("north.a", 1), ("north.b", 1), ("west.a", 4), ("west.b", 2)];
         assert_eq!(lanes, wanted.map(|(name, lanes)| (name.to_owned(), lanes)).into());
     }
 

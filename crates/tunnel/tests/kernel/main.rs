@@ -7,6 +7,7 @@
 mod bed;
 mod cables;
 mod devices;
+mod lanes;
 mod module;
 mod stock;
 mod traffic;

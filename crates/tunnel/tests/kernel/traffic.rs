@@ -10,7 +10,7 @@ use tunnel::{DropReason, Engine};
 use crate::bed::{Bed, DEADLINE, PORT, Side, must_skip, plan, wait_until};
 
 /// Sends `bytes` from one side to the other over TCP and returns what arrived and from where.
-fn transfer(from: &Side, to: &Side, family: usize, bytes: &[u8]) -> (Vec<u8>, SocketAddr) {
+pub(crate) fn transfer(from: &Side, to: &Side, family: usize, bytes: &[u8]) -> (Vec<u8>, SocketAddr) {
     let target = SocketAddr::new(to.pods[family], 8080);
     let listener = to.namespace.run(|| TcpListener::bind(target).unwrap());
     let stream = from
@@ -31,7 +31,7 @@ fn transfer(from: &Side, to: &Side, family: usize, bytes: &[u8]) -> (Vec<u8>, So
 }
 
 /// Bytes without a pattern that a shifted or repeated packet could hide in.
-fn noise(len: usize) -> Vec<u8> {
+pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
@@ -54,7 +54,7 @@ pub(crate) fn udp(side: &Side, family: usize) -> UdpSocket {
 }
 
 /// Waits for a datagram. A read with a time limit is not resumed by the kernel when the process was stopped for a while.
-fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
+pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
     loop {
         match socket.recv_from(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
