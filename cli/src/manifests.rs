@@ -116,7 +116,7 @@ mod tests {
     fn every_container_has_exactly_these_capabilities() {
         let expected = [
             ("tombolo-route-agent", vec!["NET_ADMIN"]),
-            ("tombolo-gateway-agent", vec!["NET_ADMIN"]),
+            ("tombolo-gateway-agent", vec!["BPF", "NET_ADMIN"]),
             ("tombolo-lighthouse-dns", vec!["NET_BIND_SERVICE"]),
         ];
         let found: Vec<(String, Value)> = workloads()

@@ -76,14 +76,9 @@ fn main() -> anyhow::Result<()> {
         lanes: flags.lanes,
         on_change,
     })?;
+    configure_link(&flags)?;
     engine.apply(&plan(&flags, peer_key)?);
-    let mut configured = false;
     for () in changes {
-        // The engine sets the link up, with an address of its own, before it knows of the peer; ours come after it.
-        if !configured && !engine.status().is_empty() {
-            configure_link(&flags)?;
-            configured = true;
-        }
         if let Some(failure) = engine.failure() {
             anyhow::bail!(failure);
         }

@@ -214,3 +214,97 @@ const PROG_LOAD: libc::c_int = 5;
 const SOCKET_FILTER: u32 = 1;
 /// The kernel asks; the program calls nothing that depends on it.
 const LICENCE: &[u8] = b"Dual MIT/GPL\0";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The part of `union bpf_attr` for trying a program out, as far as it is needed.
+    #[repr(C)]
+    #[derive(Default)]
+    struct TestAttributes {
+        program: u32,
+        result: u32,
+        input_len: u32,
+        output_len: u32,
+        input: u64,
+        output: u64,
+        repeat: u32,
+        duration: u32,
+    }
+
+    /// What the kernel makes of a packet; nothing if it does not take one so short for a packet.
+    fn run(program: &OwnedFd, packet: &[u8]) -> Option<u32> {
+        // It wants an Ethernet header, which the program does not see.
+        let mut frame = vec![0; 14];
+        let version = packet.first().map_or(0, |byte| byte >> 4);
+        frame[12..].copy_from_slice(if version == 6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
+        frame.extend_from_slice(packet);
+        let mut attributes = TestAttributes {
+            program: program.as_raw_fd() as u32,
+            input_len: frame.len() as u32,
+            input: frame.as_ptr() as u64,
+            ..TestAttributes::default()
+        };
+        // SAFETY: the attributes are laid out as the kernel's for this command, of the stated size, and the kernel reads the frame,
+        // which lives until the call returns, and writes the result.
+        let returned = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                PROG_TEST_RUN,
+                &raw mut attributes,
+                size_of::<TestAttributes>(),
+            )
+        };
+        (returned == 0).then_some(attributes.result)
+    }
+
+    const PROG_TEST_RUN: libc::c_int = 10;
+
+    fn may_load() -> bool {
+        let is_root = nix::unistd::geteuid().is_root();
+        let must = std::env::var_os("TOMBOLO_TEST_NO_SKIP").is_some_and(|value| value == "1");
+        assert!(is_root || !must, "not skipped: only root may load programs");
+        if !is_root {
+            eprintln!("skipped: only root may load programs");
+        }
+        is_root
+    }
+
+    /// Packets that look like ones: the bytes that the hash reads are likely to be what it distinguishes.
+    fn packets() -> impl Strategy<Value = Vec<u8>> {
+        let first = prop_oneof![Just(0x45u8), Just(0x46), Just(0x4f), Just(0x60), any::<u8>()];
+        let next = prop_oneof![Just(protocol::TCP), Just(protocol::UDP), Just(protocol::ICMP), any::<u8>()];
+        let fragment = prop_oneof![Just([0u8, 0]), Just([0x40, 0]), any::<[u8; 2]>()];
+        let bytes = proptest::collection::vec(any::<u8>(), 40..120);
+        (bytes, first, next, fragment).prop_map(|(mut bytes, first, next, fragment)| {
+            bytes[0] = first;
+            let at = if first >> 4 == 6 { 6 } else { 9 };
+            if first >> 4 == 4 {
+                bytes[6..8].copy_from_slice(&fragment);
+            }
+            bytes[at] = next;
+            bytes
+        })
+    }
+
+    #[test]
+    fn the_kernel_and_the_description_agree_on_every_packet() {
+        if !may_load() {
+            return;
+        }
+        for lanes in [1, 2, 3, 16] {
+            let program = load(&program(lanes)).unwrap();
+            let tried = std::cell::Cell::new(0);
+            proptest!(ProptestConfig::with_cases(512), |(packet in packets())| {
+                if let Some(lane) = run(&program, &packet) {
+                    tried.set(tried.get() + 1);
+                    prop_assert_eq!(lane, packet::flow_hash(&packet) % lanes as u32);
+                }
+            });
+            assert!(tried.get() > 400, "the kernel took only {}", tried.get());
+        }
+    }
+}

@@ -7,6 +7,7 @@
 mod bed;
 mod cables;
 mod devices;
+mod ecn;
 mod lanes;
 mod module;
 mod stock;
