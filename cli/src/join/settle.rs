@@ -6,15 +6,15 @@ use anyhow::{bail, ensure};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt};
 use model::ClusterId;
-use model::names::{DNS_SERVICE, SYSTEM_NAMESPACE};
+use model::names::{CLUSTERSET_ZONE, DNS_SERVICE, SYSTEM_NAMESPACE};
 use tokio::time::Instant;
 
 use super::wait::{self, Expected, Verdict};
 use super::{Findings, Join, gateways, observe, redeem};
 use crate::apply::{self, Tally};
 use crate::connect::Connection;
-use crate::corefile::{self, Upstream};
-use crate::dns::{self, DnsEdit};
+use crate::dns::corefile::Upstream;
+use crate::dns::{self, Outcome};
 use crate::manifests;
 use crate::progress::Progress;
 
@@ -84,24 +84,41 @@ async fn edit_dns(cluster: &Connection, tally: &mut Tally, progress: &mut Progre
         !ips.is_empty(),
         "Service {SYSTEM_NAMESPACE}/{DNS_SERVICE} has no ClusterIP, so cluster DNS cannot ask it"
     );
-    let upstream = Upstream { ips };
-    match dns::put_in(cluster, &upstream).await? {
-        DnsEdit::Done(change) => {
-            tally.count(change);
-            progress.step(
-                "dns",
-                format!("cluster DNS asks {} for clusterset.local", upstream.ips.join(", ")),
-            );
-            Ok(true)
-        }
-        DnsEdit::LeftAlone(why) => {
-            progress.warn(format!(
-                "cluster DNS was left alone: {why}. Names under clusterset.local resolve once you add this to it:\n{}",
-                corefile::stanza(&upstream, None)
-            ));
-            Ok(false)
+    let upstream = Upstream {
+        zones: vec![CLUSTERSET_ZONE.to_owned()],
+        ips,
+    };
+    let edits = dns::put_in(cluster, &upstream).await?;
+    if edits.is_empty() {
+        progress.warn(format!(
+            "no configuration of cluster DNS was found that is known. Names under clusterset.local resolve once it asks {} for \
+             them; for CoreDNS that is:\n{}",
+            upstream.ips.join(", "),
+            dns::stanza_for_a_person(&upstream)
+        ));
+        return Ok(false);
+    }
+    let mut is_told = true;
+    for edit in edits {
+        let object = edit.object;
+        match edit.outcome {
+            Outcome::Done(change) => {
+                tally.count(change);
+                let asked = upstream.ips.join(", ");
+                progress.step(
+                    "dns",
+                    format!("cluster DNS asks {asked} for clusterset.local ({object})"),
+                );
+            }
+            Outcome::LeftAlone { why, text } => {
+                is_told = false;
+                progress.warn(format!(
+                    "{object} was left alone: {why}. Names under clusterset.local resolve once you add this to it:\n{text}"
+                ));
+            }
         }
     }
+    Ok(is_told)
 }
 
 /// Waits for the proof: the clusters that are connected, and those that are dead.
