@@ -81,10 +81,6 @@ impl Outline {
 }
 
 /// Reads to the end of a block. The inner result is that of its `bind` lines, which matters for the root zone only.
-#[expect(
-    clippy::type_complexity,
-    reason = "a failure of the file, and one of the block that may not matter"
-)]
 fn block(
     lines: &mut impl Iterator<Item = Vec<Token>>,
     opened: usize,
