@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt};
 use model::ClusterId;
-use model::names::{CLUSTERSET_ZONE, DNS_SERVICE, SYSTEM_NAMESPACE};
+use model::names::{DNS_SERVICE, SYSTEM_NAMESPACE};
 use tokio::time::Instant;
 
 use super::wait::{self, Expected, Verdict};
@@ -34,12 +34,14 @@ pub(super) async fn apply(
 ) -> anyhow::Result<bool> {
     apply::apply_crds(cluster, &k8s_api::crds::member(), tally).await?;
     apply::apply_mcs_crds(cluster, tally).await?;
+    let name_server = join.name_server.settle(cluster, id).await?;
     let prefixes = &findings.prefixes;
     let mut claim = redeem::claim(id, &prefixes.pods.prefixes, &prefixes.services.prefixes);
     claim["metadata"]["annotations"] = serde_json::json!({
         POD_ORIGIN: prefixes.pods.origin,
         SERVICE_ORIGIN: prefixes.services.origin,
     });
+    name_server.now.remember(&mut claim["metadata"]["annotations"]);
     if !findings.clusterset_range.is_empty() {
         claim["spec"]["clustersetIpRanges"] = serde_json::json!(findings.clusterset_range);
     }
@@ -50,11 +52,13 @@ pub(super) async fn apply(
     tally.count(apply::apply(cluster, &claim).await?);
     label_nodes(findings, cluster, tally).await?;
     for manifest in workloads {
-        let objects = manifests::render(manifest, &[("IMAGE", &join.image)])?;
+        let mut objects = manifests::render(manifest, &[("IMAGE", &join.image)])?;
+        name_server.now.shape(&mut objects);
         apply::apply_all(cluster, &objects, tally).await?;
     }
     progress.step("daemons", format!("{tally} ({})", join.image));
-    edit_dns(cluster, tally, progress).await
+    name_server.close(cluster).await?;
+    edit_dns(cluster, name_server.now.zones(), tally, progress).await
 }
 
 /// Labels the gateway nodes; a label of ours on another node is taken back.
@@ -69,7 +73,12 @@ async fn label_nodes(findings: &Findings, cluster: &Connection, tally: &mut Tall
     Ok(())
 }
 
-async fn edit_dns(cluster: &Connection, tally: &mut Tally, progress: &mut Progress) -> anyhow::Result<bool> {
+async fn edit_dns(
+    cluster: &Connection,
+    zones: Vec<String>,
+    tally: &mut Tally,
+    progress: &mut Progress,
+) -> anyhow::Result<bool> {
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), SYSTEM_NAMESPACE);
     let service = services
         .get(DNS_SERVICE)
@@ -84,10 +93,7 @@ async fn edit_dns(cluster: &Connection, tally: &mut Tally, progress: &mut Progre
         !ips.is_empty(),
         "Service {SYSTEM_NAMESPACE}/{DNS_SERVICE} has no ClusterIP, so cluster DNS cannot ask it"
     );
-    let upstream = Upstream {
-        zones: vec![CLUSTERSET_ZONE.to_owned()],
-        ips,
-    };
+    let upstream = Upstream { zones, ips };
     let edits = dns::put_in(cluster, &upstream).await?;
     if edits.is_empty() {
         progress.warn(format!(

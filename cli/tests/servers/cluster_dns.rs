@@ -106,6 +106,44 @@ async fn openshift_is_told_by_the_object_of_its_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn forwards_and_hosts_outside_are_remembered_until_they_are_taken_back() {
+    let broker = Server::broker().await;
+    let east = cluster(6).await;
+    let token = broker.invite("east").await;
+    let join = async |flags: &[&str]| {
+        let arguments = [&["join", &token, "--no-wait", "-o", "json"], flags].concat();
+        let told: Value = serde_json::from_str(&east.tombolo(&arguments).await.ok()).unwrap();
+        told["unchanged"] == true
+    };
+    let system = "tombolo-system";
+    let args = async || {
+        let found = east
+            .get("apps/v1", "Deployment", system, "tombolo-lighthouse-dns")
+            .await
+            .unwrap();
+        found["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+    };
+    let external = async || {
+        east.get("v1", "Service", system, "tombolo-lighthouse-dns-external")
+            .await
+    };
+    assert!(!join(&["--dns-forward", "west.lan=10.9.0.10", "--dns-allow", "192.0.2.0/24"]).await);
+    assert!(join(&[]).await, "the flags are remembered");
+    let told = args().await;
+    assert!(
+        told.contains("west.lan=10.9.0.10") && told.contains("192.0.2.0/24"),
+        "{told}"
+    );
+    let corefile = data(&east, "coredns").await.unwrap()["Corefile"].to_string();
+    assert!(corefile.contains("clusterset.local:53 west.lan:53 {"), "{corefile}");
+    assert!(external().await.is_some());
+    assert!(!join(&["--dns-forward", "none", "--dns-allow", "none"]).await);
+    assert_eq!((args().await, external().await), ("null".to_owned(), None));
+    let corefile = data(&east, "coredns").await.unwrap()["Corefile"].to_string();
+    assert!(!corefile.contains("west.lan"), "{corefile}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_corefile_that_is_not_understood_is_left_alone_and_the_stanza_is_printed() {
     let east = cluster(5).await;
     let odd = ".:53\nforward . /etc/resolv.conf\n";
