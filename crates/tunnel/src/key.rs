@@ -185,6 +185,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_that_is_dropped_is_wiped() {
+        let mut key = std::mem::ManuallyDrop::new(PrivateKey::generate());
+        let secret = key.secret.to_bytes();
+        let place: *const [u8; size_of::<PrivateKey>()] = (&raw const key).cast();
+        // SAFETY: a key is bytes without padding, and its place is ours also after it was dropped, which happens once.
+        let (before, after) = unsafe {
+            let before = place.read();
+            std::mem::ManuallyDrop::drop(&mut key);
+            (before, place.read())
+        };
+        let holds_secret = |memory: &[u8]| memory.windows(secret.len()).any(|window| window == secret);
+        assert!(holds_secret(&before));
+        assert!(!holds_secret(&after));
+    }
+
+    #[test]
     fn a_key_is_made_once_and_only_for_its_owner() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");

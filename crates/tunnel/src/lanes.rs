@@ -253,3 +253,35 @@ fn pin(core: usize) {
         tracing::debug!(%errno, core, "cannot pin the lane to a core");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use super::*;
+
+    /// In the process that is to end, this is set.
+    const MUST_PANIC: &str = "TOMBOLO_TEST_LANE_PANICS";
+
+    #[test]
+    fn a_lane_that_panics_takes_the_process_with_it() {
+        if std::env::var_os(MUST_PANIC).is_some() {
+            let lane = thread::spawn(|| {
+                let _guard = AbortOnPanic;
+                panic!("as a lane might");
+            });
+            // Without the guard the panic would end here.
+            let _ = lane.join();
+            return;
+        }
+        let name = "lanes::tests::a_lane_that_panics_takes_the_process_with_it";
+        let this = std::env::current_exe().unwrap();
+        let output = Command::new(this)
+            .args(["--exact", name])
+            .env(MUST_PANIC, "1")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", output.status);
+    }
+}

@@ -276,7 +276,12 @@ mod tests {
     /// Packets that look like ones: the bytes that the hash reads are likely to be what it distinguishes.
     fn packets() -> impl Strategy<Value = Vec<u8>> {
         let first = prop_oneof![Just(0x45u8), Just(0x46), Just(0x4f), Just(0x60), any::<u8>()];
-        let next = prop_oneof![Just(protocol::TCP), Just(protocol::UDP), Just(protocol::ICMP), any::<u8>()];
+        let next = prop_oneof![
+            Just(protocol::TCP),
+            Just(protocol::UDP),
+            Just(protocol::ICMP),
+            any::<u8>()
+        ];
         let fragment = prop_oneof![Just([0u8, 0]), Just([0x40, 0]), any::<[u8; 2]>()];
         let bytes = proptest::collection::vec(any::<u8>(), 40..120);
         (bytes, first, next, fragment).prop_map(|(mut bytes, first, next, fragment)| {

@@ -173,6 +173,10 @@ impl Switch {
         self.tables = Tables::new(plan, &self.peers, &self.tables);
         self.changed = true;
         self.refresh(now);
+        if self.lane == 0 {
+            // Another gateway may have come to the place of one that was used.
+            self.ways.publish(self.tables.ways(&self.peers));
+        }
     }
 
     /// Lets time pass: timers of every session, handshakes and probes that are due. To be called at [`Self::next_tick`].
@@ -256,7 +260,9 @@ impl Switch {
             return self.tables.follow(&ways, version, &self.peers);
         }
         let moved = self.tables.choose(&self.peers, now);
-        self.ways.publish(self.tables.ways(&self.peers));
+        if moved {
+            self.ways.publish(self.tables.ways(&self.peers));
+        }
         moved
     }
 }

@@ -13,8 +13,14 @@ fn other_peers_come_and_go_without_disturbing_a_flow() {
     if must_skip(None) {
         return;
     }
-    let bed = Bed::with_cable(0);
-    let (east, west) = (udp(&bed.east, 0), udp(&bed.west, 0));
+    for lanes in [1, 2] {
+        come_and_go(&Bed::with_lanes(0, lanes));
+    }
+}
+
+fn come_and_go(bed: &Bed) {
+    // Enough for every lane to have one.
+    let flows: Vec<_> = (0..8).map(|_| (udp(&bed.east, 0), udp(&bed.west, 0))).collect();
     let alone = plan(&[(&bed.west, 0)]);
     let mut crowded = alone.clone();
     for n in 0..20u8 {
@@ -35,7 +41,9 @@ fn other_peers_come_and_go_without_disturbing_a_flow() {
         bed.east.engine().apply(if peers == 1 { &alone } else { &crowded });
         wait_until("the plan is in effect", || {
             // Each of these crosses, or the receive times out.
-            assert_echo(&east, &west);
+            for (east, west) in &flows {
+                assert_echo(east, west);
+            }
             bed.east.engine().status().len() == peers
         });
     }

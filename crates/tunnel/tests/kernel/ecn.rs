@@ -17,7 +17,7 @@ const CONGESTED: u8 = 0b11;
 /// A router on the way that marks what may be marked.
 fn congest(side: &Side, rule: &str) {
     let script = format!(
-        "table inet way {{ chain in {{ type filter hook prerouting priority -300; iifname \"under\" udp dport 4510 {rule}; }}; }}"
+        "table inet way {{ chain in {{ type filter hook prerouting priority -300; iifname \"under\" meta l4proto udp {rule}; }}; }}"
     );
     let status = Command::new("ip")
         .args(["netns", "exec", side.namespace.name(), "nft", &script])
@@ -27,7 +27,10 @@ fn congest(side: &Side, rule: &str) {
 }
 
 fn mark(socket: &UdpSocket, family: usize, tos: i32) {
-    let (level, option) = [(libc::IPPROTO_IP, libc::IP_TOS), (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)][family];
+    let (level, option) = [
+        (libc::IPPROTO_IP, libc::IP_TOS),
+        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+    ][family];
     set_option(socket, level, (option, tos));
 }
 
@@ -69,14 +72,22 @@ fn marks_cross_outwards_and_inwards() {
         };
         for family in [0, 1] {
             for tos in 0..4 {
-                assert_eq!(i32::from(crossed(family, tos)), tos, "family {family}, underlay {underlay}");
+                assert_eq!(
+                    i32::from(crossed(family, tos)),
+                    tos,
+                    "family {family}, underlay {underlay}"
+                );
             }
         }
         // Only what says on the outside that it understands is marked, so that an unmarked outside would fail here.
         let ip = ["ip", "ip6"][underlay];
         congest(&bed.west, &format!("{ip} ecn ect0 {ip} ecn set ce"));
         for family in [0, 1] {
-            assert_eq!(crossed(family, CAPABLE), CONGESTED, "family {family}, underlay {underlay}");
+            assert_eq!(
+                crossed(family, CAPABLE),
+                CONGESTED,
+                "family {family}, underlay {underlay}"
+            );
             assert_eq!(crossed(family, 0), 0, "family {family}, underlay {underlay}");
         }
         // A router that marks what does not understand: its datagrams are as good as lost.

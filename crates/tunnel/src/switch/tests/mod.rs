@@ -1,5 +1,7 @@
 //! Gateways in memory: what one sends is handed to the other.
 
+mod keys;
+mod lanes;
 mod packets;
 mod sessions;
 

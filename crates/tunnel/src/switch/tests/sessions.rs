@@ -120,7 +120,7 @@ fn a_peer_with_our_key_or_with_anothers_gets_no_cable() {
 }
 
 /// Runs until east has sent an initiation, and takes it.
-fn initiation_of(node: &mut Node) -> Vec<u8> {
+pub(super) fn initiation_of(node: &mut Node) -> Vec<u8> {
     let peer = node.switch.peers.at_mut(0).unwrap();
     peer.cable = probe::Cable::new(
         probe::CableSettings {
