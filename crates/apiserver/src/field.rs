@@ -74,6 +74,14 @@ impl FieldError {
         }
     }
 
+    /// A wrong value that is too large to be repeated.
+    pub(crate) fn invalid_unshown(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            reason: FieldReason::Invalid,
+            ..Self::forbidden(field, detail)
+        }
+    }
+
     pub(crate) fn of_type(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self {
             reason: FieldReason::TypeInvalid,

@@ -72,6 +72,7 @@ use serde_json::Value;
 mod apply;
 mod auth;
 mod backup;
+mod cel;
 mod field;
 mod http;
 mod journal;
