@@ -350,6 +350,7 @@ pub(crate) fn registry() -> (Registry, Builtin) {
                 .map(|field| (*field).to_owned())
                 .collect(),
             traits: row.traits,
+            scale: None,
             rules: row.rules,
             deprecation: None,
             origin: Origin::Builtin {

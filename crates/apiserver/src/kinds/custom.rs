@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Kind, Origin, Traits, columns, rules};
+use super::{Kind, Origin, Traits, columns, rules, scale::Scale};
 use crate::{
     cel,
     field::FieldError,
@@ -57,6 +57,7 @@ fn kind(crd: &Value, version: &Value, n: usize, metadata: &Arc<Schema>) -> Resul
             needs_version: true,
             ..Traits::default()
         },
+        scale: Scale::read(version),
         rules: &rules::Plain,
         deprecation,
         origin: Origin::Custom {

@@ -12,9 +12,11 @@ pub(crate) mod columns;
 pub(crate) mod custom;
 pub(crate) mod names;
 pub(crate) mod rules;
+pub(crate) mod scale;
 
 use columns::Column;
 use rules::Rules;
+use scale::Scale;
 
 /// One served version of a resource.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Kind {
     /// Fields that field selectors may name, beside name and namespace.
     pub selectable: Vec<String>,
     pub traits: Traits,
+    /// Has a `scale` subresource.
+    pub scale: Option<Scale>,
     pub rules: &'static dyn Rules,
     /// What clients of this version are warned of.
     pub deprecation: Option<String>,
@@ -133,6 +137,9 @@ impl Kind {
                 &self.kind,
                 &["get", "patch", "update"],
             );
+        }
+        if self.scale.is_some() {
+            add("scale", "autoscaling", "v1", "Scale", &["get", "patch", "update"]);
         }
         all
     }

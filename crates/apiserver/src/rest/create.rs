@@ -38,8 +38,7 @@ pub(crate) fn create(txn: &mut Txn<'_>, write: &Write<'_>, mut object: Value) ->
     let mut managers = Managers::default();
     let who = manager(write);
     managers.update(&empty(write), &object, &write.kind.schema, &who, &write.time());
-    let outcome = insert(txn, write, object, managers)?;
-    Ok(Outcome { warnings, ..outcome })
+    insert(txn, write, object, managers).map(|outcome| outcome.warned(warnings))
 }
 
 /// The rest of a creation, once the object is complete and its managers are known.
@@ -72,7 +71,7 @@ pub(crate) fn insert(
         },
     )?;
     managers.write(&mut object);
-    check_object(write, &object, None)?;
+    let warnings = check_object(write, &object, None)?;
     rbac::check_escalation(txn, write.user, &kind.resource, &object)?;
     arrange(&mut object);
     let stored = txn.put(key, object);
@@ -81,6 +80,7 @@ pub(crate) fn insert(
     }
     Ok(Outcome {
         created: true,
+        warnings,
         ..Outcome::of(stored)
     })
 }

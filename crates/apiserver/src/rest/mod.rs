@@ -22,8 +22,10 @@ use crate::{
 mod cascade;
 mod checks;
 mod create;
+mod custom;
 mod delete;
 mod read;
+mod scale;
 mod special;
 mod update;
 
@@ -93,6 +95,12 @@ impl Outcome {
             removed: false,
             warnings: Vec::new(),
         }
+    }
+
+    /// The same, with what was noticed earlier.
+    fn warned(mut self, earlier: Vec<String>) -> Self {
+        self.warnings.splice(0..0, earlier);
+        self
     }
 }
 

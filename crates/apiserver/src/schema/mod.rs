@@ -45,6 +45,16 @@ pub(crate) enum ListType {
     Map(Vec<String>),
 }
 
+impl ListType {
+    /// The element that an element of a changed list was before; only keyed lists can tell.
+    pub(crate) fn counterpart<'a>(&self, item: &Value, before: &'a [Value]) -> Option<&'a Value> {
+        let Self::Map(keys) = self else { return None };
+        before
+            .iter()
+            .find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
+    }
+}
+
 /// How a strategic merge patch treats a field.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Strategy {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Budget, Program, Variables, budget, value};
 use crate::{
     field::{FieldError, FieldReason},
-    schema::{ListType, Schema},
+    schema::Schema,
 };
 
 mod attach;
@@ -84,7 +84,7 @@ impl Walk {
                 let Some(element) = &schema.items else { return };
                 let before = old.and_then(Value::as_array);
                 for (n, item) in items.iter().enumerate() {
-                    let old = before.and_then(|before| counterpart(item, before, &schema.list));
+                    let old = before.and_then(|before| schema.list.counterpart(item, before));
                     self.node(item, old, element, &format!("{path}[{n}]"));
                 }
             }
@@ -184,14 +184,6 @@ impl Rule {
         };
         FieldError::invalid_unshown(path, detail)
     }
-}
-
-/// The element that an element of a list was before.
-fn counterpart<'a>(item: &Value, before: &'a [Value], list: &ListType) -> Option<&'a Value> {
-    let ListType::Map(keys) = list else { return None };
-    before
-        .iter()
-        .find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
 }
 
 /// Objects and lists are not repeated in errors.
