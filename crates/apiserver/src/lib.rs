@@ -69,6 +69,7 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc};
 use ipnet::IpNet;
 use serde_json::Value;
 
+mod admission;
 mod apply;
 mod auth;
 mod backup;

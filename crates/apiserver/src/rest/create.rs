@@ -8,6 +8,7 @@ use super::{
     checks::{arrange, check_namespace, check_object, check_type, conform},
 };
 use crate::{
+    admission::Operation as Admitted,
     apply::{Manager, Managers, Operation},
     field::FieldError,
     kinds::{Origin, rules::Context},
@@ -71,8 +72,9 @@ pub(crate) fn insert(
         },
     )?;
     managers.write(&mut object);
-    let warnings = check_object(write, &object, None)?;
+    let mut warnings = check_object(write, &object, None)?;
     rbac::check_escalation(txn, write.user, &kind.resource, &object)?;
+    warnings.extend(write.admit(txn, Admitted::Create, Some(&object), None)?);
     arrange(&mut object);
     let stored = txn.put(key, object);
     if kind.resource == Resource::new("", "namespaces") {

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
+    admission::{self, Operation},
     auth::User,
     kinds::{Kind, Registry, rules::ServicePrefixes},
     object,
@@ -70,6 +71,25 @@ impl Write<'_> {
 
     fn time(&self) -> String {
         object::time(self.now)
+    }
+
+    /// Asks the admission policies. They are not asked about what the server itself does.
+    fn admit(
+        &self,
+        txn: &Txn<'_>,
+        operation: Operation,
+        object: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<Vec<String>, Status> {
+        let name = object.or(old).map(object::Object::name).unwrap_or_default();
+        let request = admission::Request {
+            write: self,
+            operation,
+            name,
+            object,
+            old,
+        };
+        self.registry.policies.admit(txn, &request)
     }
 
     fn invalid(&self, name: &str, errors: &[crate::field::FieldError]) -> Status {

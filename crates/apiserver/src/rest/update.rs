@@ -11,6 +11,7 @@ use super::{
     scale,
 };
 use crate::{
+    admission::Operation as Admitted,
     apply::{ApplyRequest, Manager, Managers, Operation},
     field::FieldError,
     kinds::rules::Context,
@@ -248,10 +249,11 @@ fn finish(
         }
     }
     managers.write(&mut new);
-    let warnings = check_object(write, &new, Some(live))?;
+    let mut warnings = check_object(write, &new, Some(live))?;
     if write.subresource.is_empty() {
         rbac::check_escalation(txn, write.user, &kind.resource, &new)?;
     }
+    warnings.extend(write.admit(txn, Admitted::Update, Some(&new), Some(live))?);
     arrange(&mut new);
     let key = write.key(live.name());
     let held = new
