@@ -8,6 +8,7 @@ use super::{
     checks::{arrange, check_namespace, check_object, check_type, conform},
 };
 use crate::{
+    admission::Operation as Admitted,
     apply::{Manager, Managers, Operation},
     field::FieldError,
     kinds::{Origin, rules::Context},
@@ -38,8 +39,7 @@ pub(crate) fn create(txn: &mut Txn<'_>, write: &Write<'_>, mut object: Value) ->
     let mut managers = Managers::default();
     let who = manager(write);
     managers.update(&empty(write), &object, &write.kind.schema, &who, &write.time());
-    let outcome = insert(txn, write, object, managers)?;
-    Ok(Outcome { warnings, ..outcome })
+    insert(txn, write, object, managers).map(|outcome| outcome.warned(warnings))
 }
 
 /// The rest of a creation, once the object is complete and its managers are known.
@@ -72,8 +72,9 @@ pub(crate) fn insert(
         },
     )?;
     managers.write(&mut object);
-    check_object(write, &object, None)?;
+    let mut warnings = check_object(write, &object, None)?;
     rbac::check_escalation(txn, write.user, &kind.resource, &object)?;
+    warnings.extend(write.admit(txn, Admitted::Create, Some(&object), None)?);
     arrange(&mut object);
     let stored = txn.put(key, object);
     if kind.resource == Resource::new("", "namespaces") {
@@ -81,6 +82,7 @@ pub(crate) fn insert(
     }
     Ok(Outcome {
         created: true,
+        warnings,
         ..Outcome::of(stored)
     })
 }

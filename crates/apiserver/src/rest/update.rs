@@ -8,8 +8,10 @@ use super::{
     FieldValidation, Outcome, Write,
     checks::{arrange, check_namespace, check_object, check_type, conform},
     create::{self, create},
+    scale,
 };
 use crate::{
+    admission::Operation as Admitted,
     apply::{ApplyRequest, Manager, Managers, Operation},
     field::FieldError,
     kinds::rules::Context,
@@ -34,6 +36,7 @@ pub(crate) fn update(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, change: C
     let traits = write.kind.traits;
     let live = txn.get(&write.key(name));
     match (live, change) {
+        (Some(live), change) if write.subresource == "scale" => scale::change(txn, write, &live, change),
         (Some(live), Change::Put(body)) => put(txn, write, &live, body),
         (Some(live), Change::Patch(patch)) => {
             let mut patched = patch.apply(&served(write, &live), &write.kind.schema)?;
@@ -67,7 +70,12 @@ fn put(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut body: Value)
 }
 
 /// A write that owns what it changes.
-fn plain(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut new: Value) -> Result<Outcome, Status> {
+pub(super) fn plain(
+    txn: &mut Txn<'_>,
+    write: &Write<'_>,
+    live: &Arc<Value>,
+    mut new: Value,
+) -> Result<Outcome, Status> {
     check_type(write, &mut new)?;
     check_namespace(write, &mut new)?;
     check_identity(write, live, &new)?;
@@ -90,11 +98,10 @@ fn plain(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut new: Value
         let who = create::manager(write);
         managers.update(live, &new, &write.kind.schema, &who, &write.time());
     }
-    let outcome = finish(txn, write, live, new, managers)?;
-    Ok(Outcome { warnings, ..outcome })
+    finish(txn, write, live, new, managers).map(|outcome| outcome.warned(warnings))
 }
 
-fn apply(
+pub(super) fn apply(
     txn: &mut Txn<'_>,
     write: &Write<'_>,
     live: &Arc<Value>,
@@ -220,7 +227,7 @@ fn finish(
     managers: Managers,
 ) -> Result<Outcome, Status> {
     let kind = write.kind;
-    if write.subresource.is_empty() {
+    if write.subresource != "status" {
         let now = write.time();
         kind.rules.update(
             live,
@@ -242,10 +249,11 @@ fn finish(
         }
     }
     managers.write(&mut new);
-    check_object(write, &new, Some(live))?;
+    let mut warnings = check_object(write, &new, Some(live))?;
     if write.subresource.is_empty() {
         rbac::check_escalation(txn, write.user, &kind.resource, &new)?;
     }
+    warnings.extend(write.admit(txn, Admitted::Update, Some(&new), Some(live))?);
     arrange(&mut new);
     let key = write.key(live.name());
     let held = new
@@ -258,17 +266,21 @@ fn finish(
         let last = txn.delete(key, new);
         return Ok(Outcome {
             removed: true,
+            warnings,
             ..Outcome::of(last)
         });
     }
     if same_but_times(live, &new) {
         return Ok(Outcome::of(Arc::clone(live)));
     }
-    Ok(Outcome::of(txn.put(key, new)))
+    Ok(Outcome {
+        warnings,
+        ..Outcome::of(txn.put(key, new))
+    })
 }
 
 /// The live object in the version of the request.
-fn served(write: &Write<'_>, live: &Value) -> Value {
+pub(super) fn served(write: &Write<'_>, live: &Value) -> Value {
     let mut object = live.clone();
     object["apiVersion"] = write.kind.api_version().into();
     object
