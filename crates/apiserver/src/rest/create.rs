@@ -27,8 +27,13 @@ pub(crate) fn create(txn: &mut Txn<'_>, write: &Write<'_>, mut object: Value) ->
             "resourceVersion should not be set on objects to be created",
         ));
     }
+    let generation = object.meta("generation").and_then(Value::as_i64).filter(|one| *one > 0);
     for field in SERVER_SET {
         object.drop_meta(field);
+    }
+    if let Some(generation) = generation.filter(|_| !write.kind.is_custom()) {
+        // Kinds whose generation the server counts set their own later.
+        object.set_meta("generation", generation);
     }
     object.drop_meta("managedFields");
     name(write, &mut object)?;

@@ -88,12 +88,13 @@ pub(super) fn plain(
                 .all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty))
         });
     let warnings = conform(write, &mut new)?;
-    keep(write, live, &mut new);
-    let mut managers = if cleared {
-        Managers::default()
-    } else {
-        Managers::read(live)
+    let mut managers = match Managers::read(&new) {
+        _ if cleared => Managers::default(),
+        // Whoever knows managedFields may edit them; leaving them out does not lose them.
+        stated if !stated.is_empty() && write.subresource.is_empty() => stated,
+        _ => Managers::read(live),
     };
+    keep(write, live, &mut new);
     if !cleared {
         let who = create::manager(write);
         managers.update(live, &new, &write.kind.schema, &who, &write.time());
@@ -127,7 +128,6 @@ pub(super) fn apply(
     let request = ApplyRequest {
         who: &who,
         force,
-        now: &now,
     };
     let mut managers = Managers::read(live);
     let mut new = managers.apply(live, &config, &write.kind.schema, &request)?;
@@ -167,10 +167,10 @@ fn apply_new(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, config: Value) ->
     let request = ApplyRequest {
         who: &who,
         force: true,
-        now: &now,
     };
     let mut managers = Managers::default();
     managers.apply(&create::empty(write), &config, &write.kind.schema, &request)?;
+    managers.touch(&who, &now);
     conform(
         &Write {
             validation: FieldValidation::Ignore,
@@ -192,6 +192,7 @@ fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Val
     }
     check_type(write, &mut config)?;
     check_name(name, &mut config)?;
+    let stated_namespace = config.namespace().to_owned();
     check_namespace(write, &mut config)?;
     if config.meta("managedFields").is_some() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -199,8 +200,8 @@ fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Val
     if let Some(field) = normalise(&mut config.clone(), &write.kind.schema).first() {
         let (group, version, kind) = (write.kind.group(), &write.kind.version, &write.kind.kind);
         return Err(Status::internal(format!(
-            "failed to create typed patch object ({}/{name}; {}, Kind={kind}): .{field}: field not declared in schema",
-            write.namespace,
+            "failed to create typed patch object ({stated_namespace}/{name}; {}, Kind={kind}): .{field}: field not declared in \
+             schema",
             if group.is_empty() {
                 format!("/{version}")
             } else {
@@ -263,11 +264,14 @@ fn finish(
         > 0;
     let is_namespace = kind.kind == "Namespace" && !kind.is_custom();
     if new.is_terminating() && new.finalizers().is_empty() && !held && !is_namespace {
-        let last = txn.delete(key, new);
+        // Watchers see what was stored last, the writer what it wrote.
+        let last = txn.delete(key, (**live).clone());
+        new.set_meta("resourceVersion", last.resource_version());
+        arrange(&mut new);
         return Ok(Outcome {
             removed: true,
             warnings,
-            ..Outcome::of(last)
+            ..Outcome::of(Arc::new(new))
         });
     }
     if same_but_times(live, &new) {
