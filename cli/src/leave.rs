@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::apply::{self, MANAGER};
 use crate::connect::{Connection, KubeTarget, is_not_found};
-use crate::dns::{self, DnsEdit};
+use crate::dns::{self, Outcome};
 use crate::join::gateways;
 use crate::membership::Membership;
 use crate::progress::Progress;
@@ -73,9 +73,12 @@ impl Leave {
         }
         remove_imports(&cluster).await?;
         progress.step("imports", "removed");
-        match dns::take_out(&cluster).await? {
-            DnsEdit::Done(_) => progress.step("dns", "cluster DNS no longer asks for clusterset.local"),
-            DnsEdit::LeftAlone(why) => progress.warn(format!("cluster DNS was left alone: {why}")),
+        for edit in dns::take_out(&cluster).await? {
+            let object = edit.object;
+            match edit.outcome {
+                Outcome::Done(_) => progress.step("dns", format!("{object} has nothing of ours")),
+                Outcome::LeftAlone { why, .. } => progress.warn(format!("{object} was left alone: {why}")),
+            }
         }
         if let (Some(member), Some(broker)) = (&membership, &broker) {
             match forget(member, broker).await {

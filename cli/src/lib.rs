@@ -8,12 +8,12 @@
 //!   broker serve ─▶ apiserver (embedded)          broker install|invite|evict|status ─▶ broker's API
 //!
 //!   join ──┬─▶ broker's API     token.rs, join/redeem.rs
-//!          └─▶ cluster's API    join/prefixes.rs, join/gateways.rs, manifests.rs, corefile.rs (all pure), apply.rs, dns.rs
+//!          └─▶ cluster's API    join/prefixes.rs, join/gateways.rs, manifests.rs (all pure), apply.rs, dns/
 //!   leave, export, show ─▶ cluster's API
 //! ```
 //!
 //! What is decided is decided by pure functions over what was read ([`join::prefixes`], [`join::gateways`], [`join::wait`],
-//! [`corefile`], [`show`]'s rows), so that it can be tested without a server. A report is a struct; [`output`] makes a table, JSON or YAML of it.
+//! [`dns`]'s edits, [`show`]'s rows), so that it can be tested without a server. A report is a struct; [`output`] makes a table, JSON or YAML of it.
 //!
 //! Exit codes ([`exit`]): 0 done, 1 failed, 2 usage, 3 not everything is connected.
 
@@ -23,7 +23,6 @@ pub mod apply;
 pub mod broker;
 mod completion;
 pub mod connect;
-pub mod corefile;
 pub mod diagnose;
 pub mod dns;
 pub mod duration;

@@ -9,10 +9,12 @@ use clap::Parser;
 use clusterset::dns::{ClusterNames, zone_view};
 use daemon::{Admin, Readiness, Registry};
 use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
-use model::Snapshot;
+use model::{PrefixSet, Snapshot};
 use tokio::sync::watch;
 
+use crate::access::Access;
 use crate::config::Config;
+use crate::forward::Forwarder;
 use crate::metrics::Metrics;
 use crate::server::{Server, Shared};
 use crate::zone::Zone;
@@ -40,20 +42,51 @@ async fn run(config: Config) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         readiness: readiness.clone(),
     };
+    let forwarder = forwarder(&config, &swap)?;
     let server = Server::bind(config.listen, config.udp_threads.into())?;
+    let external = match config.external_listen {
+        // A thread of its own, so that its clients cannot keep those of the cluster waiting.
+        Some(address) => Some(Server::bind(address, 1)?),
+        None => None,
+    };
     tracing::info!(address = %server.address()?, zones = ?config.zones, "answering");
     Admin::new(registry.clone(), readiness).spawn(config.admin).await?;
-    let shared = Shared::new(Arc::clone(&swap.zone), metrics, config.rate_limit);
+    let shared = Shared::new(Arc::clone(&swap.zone), metrics, config.rate_limit).forwarding(forwarder);
+    let allowed = config
+        .external_allow
+        .iter()
+        .flat_map(PrefixSet::iter)
+        .copied()
+        .collect();
+    let outside = shared.clone().only_for(Access::Only(allowed));
     let views = match &config.snapshot {
         Some(file) => saved_view(file).await?,
         None => watch_views(&config, &registry).await?,
     };
     tokio::select! {
+        result = serve_outside(external, outside) => result.context("cannot start a thread for DNS over UDP")?,
         result = server.run(shared) => result.context("cannot start a thread for DNS over UDP")?,
         () = swap.follow(views) => {}
         () = daemon::shutdown() => {}
     }
     Ok(())
+}
+
+fn forwarder(config: &Config, swap: &Swap) -> anyhow::Result<Option<Arc<Forwarder>>> {
+    if config.forwards.is_empty() {
+        return Ok(None);
+    }
+    let forwarder = Forwarder::new(config.forwards.clone(), &swap.zone.load(), swap.metrics.clone())?;
+    Ok(Some(Arc::new(forwarder)))
+}
+
+/// Never ends where there is no listener for hosts outside.
+async fn serve_outside(server: Option<Server>, shared: Shared) -> std::io::Result<()> {
+    let Some(server) = server else {
+        return std::future::pending().await;
+    };
+    tracing::info!(address = %server.address()?, "answering hosts outside Kubernetes");
+    server.run(shared).await
 }
 
 async fn watch_views(config: &Config, registry: &Registry) -> anyhow::Result<watch::Receiver<Arc<View>>> {

@@ -2,7 +2,9 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
-use model::names;
+use model::{InvalidPrefix, PrefixSet, names};
+
+use crate::forward::Forward;
 
 /// Answers `clusterset.local` for exported services, over UDP and TCP.
 #[derive(Debug, Parser)]
@@ -13,6 +15,8 @@ use model::names;
   tombolo-lighthouse-dns                                    run as the Deployment does
   tombolo-lighthouse-dns --listen 127.0.0.1:5353            beside another name server
   tombolo-lighthouse-dns --zone clusterset.local --zone corp.example  the same names in a second zone
+  tombolo-lighthouse-dns --forward west.lan=10.112.0.10     west's own zone, asked of west's DNS
+  tombolo-lighthouse-dns --external-listen 0.0.0.0:5300 --external-allow 192.0.2.0/24
   dig @127.0.0.1 -p 5353 dns-version.clusterset.local TXT   ask it"
 )]
 pub(crate) struct Config {
@@ -22,6 +26,15 @@ pub(crate) struct Config {
     /// Zone to answer for; may be given again, and every zone has the same names. PTR records lead to the first
     #[arg(long = "zone", value_name = "ZONE", default_value = names::CLUSTERSET_ZONE)]
     pub(crate) zones: Vec<String>,
+    /// Pass a zone on to another cluster's DNS, over the cable; may be given again
+    #[arg(long = "forward", value_name = "ZONE=ADDRESS,…")]
+    pub(crate) forwards: Vec<Forward>,
+    /// Address to answer hosts outside Kubernetes on, UDP and TCP; needs --external-allow
+    #[arg(long, value_name = "ADDRESS", requires = "external_allow")]
+    pub(crate) external_listen: Option<SocketAddr>,
+    /// Prefix of the hosts outside Kubernetes that may ask; may be given again. Others are told REFUSED
+    #[arg(long, value_name = "PREFIX", requires = "external_listen", value_parser = prefix)]
+    pub(crate) external_allow: Vec<PrefixSet>,
     /// Give CLUSTER.SERVICE.NAMESPACE.svc.ZONE no records, as the MCS API says, instead of that cluster's service
     #[arg(long)]
     pub(crate) strict_mcs: bool,
@@ -49,6 +62,10 @@ pub(crate) struct Config {
     /// Address of metrics and health; the pod network, so that the kubelet reaches it
     #[arg(long, default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, names::DNS_ADMIN_PORT)))]
     pub(crate) admin: SocketAddr,
+}
+
+fn prefix(text: &str) -> Result<PrefixSet, InvalidPrefix> {
+    PrefixSet::parse([text])
 }
 
 fn default_threads() -> u16 {

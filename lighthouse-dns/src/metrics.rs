@@ -11,10 +11,23 @@ pub struct Metrics {
     pub ignored: IntCounter,
     /// Responses that a client network's rate allowed no more.
     pub limited: IntCounter,
+    /// Queries that other servers were asked.
+    pub forwards: Forwards,
     /// Names with records in the view.
     pub names: IntGauge,
     /// 1 while answers come from a view saved on disk.
     pub stale: IntGauge,
+}
+
+/// What became of queries for zones of other servers.
+#[derive(Debug, Clone)]
+pub struct Forwards {
+    /// A server answered, whatever it said.
+    pub answered: IntCounter,
+    /// No server did in time.
+    pub failed: IntCounter,
+    /// Too many were under way.
+    pub shed: IntCounter,
 }
 
 impl Metrics {
@@ -28,6 +41,14 @@ impl Metrics {
             &["transport", "outcome"],
         )?;
         registry.register(Box::new(queries.clone()))?;
+        let forwards = IntCounterVec::new(
+            Opts::new(
+                "tombolo_dns_forwarded_total",
+                "Queries for zones of other servers, by outcome.",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(forwards.clone()))?;
         let of =
             |transport| Outcome::ALL.map(|outcome| queries.with_label_values(&[label(transport), outcome.label()]));
         let metrics = Self {
@@ -40,6 +61,11 @@ impl Metrics {
                 "tombolo_dns_rate_limited_total",
                 "Responses that were cut or dropped because a client network had too many.",
             )?,
+            forwards: Forwards {
+                answered: forwards.with_label_values(&["answered"]),
+                failed: forwards.with_label_values(&["failed"]),
+                shed: forwards.with_label_values(&["shed"]),
+            },
             names: IntGauge::new("tombolo_dns_names", "Names of the clusterset zone that have records.")?,
             stale: IntGauge::new(
                 "tombolo_dns_view_stale",

@@ -16,6 +16,7 @@ pub mod clusterset_range;
 pub mod discover;
 mod earlier;
 pub mod gateways;
+pub mod name_server;
 pub mod observe;
 pub mod prefixes;
 pub mod redeem;
@@ -88,6 +89,8 @@ pub struct Join {
     /// Form of the outcome on standard output; progress goes to standard error
     #[arg(short, long, value_enum, default_value_t = JoinOutput::Text)]
     output: JoinOutput,
+    #[command(flatten)]
+    name_server: name_server::NameServerFlags,
     #[command(flatten)]
     target: KubeTarget,
 }

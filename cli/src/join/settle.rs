@@ -14,8 +14,8 @@ use super::wait::{self, Expected, Verdict};
 use super::{Findings, Join, gateways, observe, redeem};
 use crate::apply::{self, Tally};
 use crate::connect::Connection;
-use crate::corefile::{self, Upstream};
-use crate::dns::{self, DnsEdit};
+use crate::dns::corefile::Upstream;
+use crate::dns::{self, Outcome};
 use crate::manifests;
 use crate::progress::Progress;
 
@@ -35,12 +35,14 @@ pub(super) async fn apply(
 ) -> anyhow::Result<bool> {
     apply::apply_crds(cluster, &k8s_api::crds::member(), tally).await?;
     apply::apply_mcs_crds(cluster, tally).await?;
+    let name_server = join.name_server.settle(cluster, id).await?;
     let prefixes = &findings.prefixes;
     let mut claim = redeem::claim(id, &prefixes.pods.prefixes, &prefixes.services.prefixes);
     claim["metadata"]["annotations"] = serde_json::json!({
         POD_ORIGIN: prefixes.pods.origin,
         SERVICE_ORIGIN: prefixes.services.origin,
     });
+    name_server.now.remember(&mut claim["metadata"]["annotations"]);
     if !findings.clusterset_range.is_empty() {
         claim["spec"]["clustersetIpRanges"] = serde_json::json!(findings.clusterset_range);
     }
@@ -51,11 +53,13 @@ pub(super) async fn apply(
     tally.count(apply::apply(cluster, &claim).await?);
     label_nodes(findings, cluster, tally).await?;
     for manifest in workloads {
-        let objects = manifests::render(manifest, &[("IMAGE", &join.image)])?;
+        let mut objects = manifests::render(manifest, &[("IMAGE", &join.image)])?;
+        name_server.now.shape(&mut objects);
         apply::apply_all(cluster, &objects, tally).await?;
     }
     progress.step("daemons", format!("{tally} ({})", join.image));
-    edit_dns(cluster, tally, progress).await
+    name_server.close(cluster).await?;
+    edit_dns(cluster, name_server.now.zones(), tally, progress).await
 }
 
 /// Labels the gateway nodes; a label of ours on another node is taken back.
@@ -70,7 +74,12 @@ async fn label_nodes(findings: &Findings, cluster: &Connection, tally: &mut Tall
     Ok(())
 }
 
-async fn edit_dns(cluster: &Connection, tally: &mut Tally, progress: &mut Progress) -> anyhow::Result<bool> {
+async fn edit_dns(
+    cluster: &Connection,
+    zones: Vec<String>,
+    tally: &mut Tally,
+    progress: &mut Progress,
+) -> anyhow::Result<bool> {
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), SYSTEM_NAMESPACE);
     let service = services
         .get(DNS_SERVICE)
@@ -85,24 +94,38 @@ async fn edit_dns(cluster: &Connection, tally: &mut Tally, progress: &mut Progre
         !ips.is_empty(),
         "Service {SYSTEM_NAMESPACE}/{DNS_SERVICE} has no ClusterIP, so cluster DNS cannot ask it"
     );
-    let upstream = Upstream { ips };
-    match dns::put_in(cluster, &upstream).await? {
-        DnsEdit::Done(change) => {
-            tally.count(change);
-            progress.step(
-                "dns",
-                format!("cluster DNS asks {} for clusterset.local", upstream.ips.join(", ")),
-            );
-            Ok(true)
-        }
-        DnsEdit::LeftAlone(why) => {
-            progress.warn(format!(
-                "cluster DNS was left alone: {why}. Names under clusterset.local resolve once you add this to it:\n{}",
-                corefile::stanza(&upstream, None)
-            ));
-            Ok(false)
+    let upstream = Upstream { zones, ips };
+    let edits = dns::put_in(cluster, &upstream).await?;
+    if edits.is_empty() {
+        progress.warn(format!(
+            "no configuration of cluster DNS was found that is known. Names under clusterset.local resolve once it asks {} for \
+             them; for CoreDNS that is:\n{}",
+            upstream.ips.join(", "),
+            dns::stanza_for_a_person(&upstream)
+        ));
+        return Ok(false);
+    }
+    let mut is_told = true;
+    for edit in edits {
+        let object = edit.object;
+        match edit.outcome {
+            Outcome::Done(change) => {
+                tally.count(change);
+                let asked = upstream.ips.join(", ");
+                progress.step(
+                    "dns",
+                    format!("cluster DNS asks {asked} for clusterset.local ({object})"),
+                );
+            }
+            Outcome::LeftAlone { why, text } => {
+                is_told = false;
+                progress.warn(format!(
+                    "{object} was left alone: {why}. Names under clusterset.local resolve once you add this to it:\n{text}"
+                ));
+            }
         }
     }
+    Ok(is_told)
 }
 
 /// Waits for the proof: the clusters that are connected, and those that are dead. A new claim has to stand, besides.

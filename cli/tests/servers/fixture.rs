@@ -8,7 +8,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use apiserver::{ApiServer, Config, ServerTls};
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -143,6 +143,22 @@ impl Server {
         };
         let waited = tokio::time::timeout(Duration::from_secs(30), there).await;
         assert!(waited.is_ok(), "waited 30 s for {kind} {namespace}/{name}");
+    }
+
+    /// Waits until objects of this kind, whose definition was applied, are served.
+    pub(crate) async fn await_kind(&self, api_version: &str, kind: &str) {
+        let served = async {
+            while self
+                .api(api_version, kind, "")
+                .list(&ListParams::default())
+                .await
+                .is_err()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(30), served).await;
+        assert!(waited.is_ok(), "waited 30 s for the kind {kind}");
     }
 
     fn api(&self, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broker_serve;
+mod cluster_dns;
 mod fixture;
 mod membership;
 mod services;

@@ -74,6 +74,14 @@ impl FieldError {
         }
     }
 
+    /// A wrong value that is too large to be repeated.
+    pub(crate) fn invalid_unshown(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            reason: FieldReason::Invalid,
+            ..Self::forbidden(field, detail)
+        }
+    }
+
     pub(crate) fn of_type(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self {
             reason: FieldReason::TypeInvalid,
@@ -111,7 +119,8 @@ impl FieldError {
     }
 
     pub(crate) fn too_long(field: impl Into<String>, max: u64) -> Self {
-        let detail = format!("may not be more than {max} bytes");
+        let bytes = if max == 1 { "byte" } else { "bytes" };
+        let detail = format!("may not be more than {max} {bytes}");
         Self {
             field: field.into(),
             reason: FieldReason::TooLong,
@@ -121,7 +130,8 @@ impl FieldError {
     }
 
     pub(crate) fn too_many(field: impl Into<String>, actual: usize, max: u64) -> Self {
-        let detail = format!("must have at most {max} items");
+        let items = if max == 1 { "item" } else { "items" };
+        let detail = format!("must have at most {max} {items}");
         Self {
             reason: FieldReason::TooMany,
             ..Self::invalid(field, actual, detail)

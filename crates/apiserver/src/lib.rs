@@ -69,9 +69,11 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc};
 use ipnet::IpNet;
 use serde_json::Value;
 
+mod admission;
 mod apply;
 mod auth;
 mod backup;
+mod cel;
 mod field;
 mod http;
 mod journal;

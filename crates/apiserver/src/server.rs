@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     Config,
+    admission::{self, Policies},
     auth::{Tokens, User},
     journal::{self, Journal, JournalError},
     kinds::{Registry, builtin, custom, rules::ServicePrefixes},
@@ -120,6 +121,7 @@ impl Server {
         definitions
             .iter()
             .for_each(|definition| server.serve_definition(definition));
+        server.load_policies();
         bootstrap::run(&server, &config.crds)?;
         Ok(server)
     }
@@ -156,8 +158,13 @@ impl Server {
         }
         store.commit(&changes, now);
         let revision = store.revision();
-        for change in changes.iter().filter(|change| change.key.resource == definitions()) {
-            self.update_definition(change);
+        for change in &changes {
+            if change.key.resource == definitions() {
+                self.update_definition(change);
+            } else if Policies::has(&change.key.resource) {
+                let object = (!change.deleted).then_some(&*change.object);
+                self.change_registry(|registry| registry.policies.take(&change.key, object));
+            }
         }
         if self.journal.is_none() {
             store.compact(now, revision);
@@ -228,6 +235,17 @@ impl Server {
         match custom::kinds(definition, &self.metadata) {
             Ok(kinds) => self.change_registry(|registry| registry.replace_custom(name, kinds)),
             Err(error) => tracing::error!(definition = name, %error, "cannot serve a custom resource"),
+        }
+    }
+
+    /// Puts the stored policies into force.
+    fn load_policies(&self) {
+        let store = self.store();
+        for resource in [admission::policies(), admission::bindings()] {
+            for (place, object) in store.list(&resource, None) {
+                let key = Key::new(&resource, &place.namespace, &place.name);
+                self.change_registry(|registry| registry.policies.take(&key, Some(object)));
+            }
         }
     }
 

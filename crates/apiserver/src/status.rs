@@ -51,6 +51,21 @@ impl Status {
         Self::new(403, "Forbidden", format!("{resource}{quoted} is forbidden: {what}")).about(resource, name)
     }
 
+    /// A policy refused a write. Its reason decides the code.
+    pub(crate) fn denied(resource: &Resource, name: &str, what: &str, reason: &str) -> Self {
+        let mut status = Self::forbidden(resource, name, what);
+        (status.code, status.reason) = match reason {
+            "Forbidden" => (403, "Forbidden"),
+            "Unauthorized" => (401, "Unauthorized"),
+            "RequestEntityTooLarge" => (413, "RequestEntityTooLarge"),
+            _ => (422, "Invalid"),
+        };
+        if let Some(details) = &mut status.details {
+            details["causes"] = json!([{"message": what}]);
+        }
+        status
+    }
+
     pub(crate) fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
         let mut status = Self::new(
             403,

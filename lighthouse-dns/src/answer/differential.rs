@@ -25,25 +25,33 @@ struct Opinion {
 fn second_opinion(view: &ZoneView, asked: &[u8], turn: usize) -> Opinion {
     let asked = Oracle::from_vec(asked).unwrap().queries.remove(0);
     let name = asked.name().to_lowercase().to_ascii();
+    let kind = asked.query_type();
     let refused = Opinion {
         code: ResponseCode::Refused,
         answers: vec![],
         negative_ttl: None,
     };
+    if matches!(kind, RecordType::AXFR | RecordType::IXFR) {
+        return refused;
+    }
     let zone = ZONES.iter().find_map(|zone| {
         let below = name.strip_suffix(&format!("{zone}."))?;
         let below = below.strip_suffix('.').or(below.is_empty().then_some(""))?;
         Some((*zone, below))
     });
     let Some((zone, below)) = zone else {
-        return refused;
-    };
-    let denied = |code, ttl| Opinion {
-        code,
-        answers: vec![],
-        negative_ttl: Some(ttl),
+        let owner = view.reverse().find(|(address, _)| reverse_name(*address) == name);
+        return match owner {
+            None => refused,
+            Some((_, owner)) if matches!(kind, RecordType::PTR | RecordType::ANY) => {
+                said(vec![format!("{owner}.{}.", ZONES[0])])
+            }
+            Some(_) => denied(ResponseCode::NoError, TTL),
+        };
     };
     let found = match below {
+        "dns-version" if matches!(kind, RecordType::TXT | RecordType::ANY) => return said(vec!["1.0.0".to_owned()]),
+        "dns-version" => return denied(ResponseCode::NoError, TTL),
         "dns" | "ns.dns" => Some(&Records::NonTerminal),
         _ => view.lookup(below),
     };
@@ -56,26 +64,50 @@ fn second_opinion(view: &ZoneView, asked: &[u8], turn: usize) -> Opinion {
         let addresses: Vec<IpAddr> = records.addresses(family, turn);
         addresses.iter().map(ToString::to_string).collect()
     };
-    let mut answers: Vec<String> = match asked.query_type() {
+    let services = || {
+        let services = view.services(below).iter();
+        let text = services.map(|one| format!("0 1 {} {}.{zone}.", one.port, one.target));
+        text.collect::<Vec<_>>()
+    };
+    let soa = || vec![format!("ns.dns.{zone}. hostmaster.{zone}. 7 7200 1800 86400 {TTL}")];
+    let answers: Vec<String> = match kind {
         RecordType::A => family(Family::V4),
         RecordType::AAAA => family(Family::V6),
-        RecordType::SRV => {
-            let services = view.services(below).iter();
-            services
-                .map(|one| format!("0 1 {} {}.{zone}.", one.port, one.target))
-                .collect()
+        RecordType::SRV => services(),
+        RecordType::SOA | RecordType::ANY if below.is_empty() => soa(),
+        RecordType::NS if below.is_empty() => vec![format!("ns.dns.{zone}.")],
+        RecordType::ANY => {
+            let sets = [family(Family::V4), family(Family::V6), services()];
+            sets.into_iter().find(|set| !set.is_empty()).unwrap_or_default()
         }
         _ => vec![],
     };
     if answers.is_empty() {
         return denied(ResponseCode::NoError, TTL);
     }
+    said(answers)
+}
+
+fn denied(code: ResponseCode, ttl: u32) -> Opinion {
+    Opinion {
+        code,
+        answers: vec![],
+        negative_ttl: Some(ttl),
+    }
+}
+
+fn said(mut answers: Vec<String>) -> Opinion {
     answers.sort();
     Opinion {
         code: ResponseCode::NoError,
         answers,
         negative_ttl: None,
     }
+}
+
+/// By hickory's hand, not ours.
+fn reverse_name(address: IpAddr) -> String {
+    hickory_proto::rr::Name::from(address).to_ascii()
 }
 
 fn opinion_of(response: &Oracle) -> Opinion {
@@ -141,6 +173,7 @@ fn generated_name() -> impl Strategy<Value = String> {
         Just("_metrics._tcp."),
         Just("_tcp."),
         Just("_http._udp."),
+        Just("dns-version."),
     ];
     let middle = prop_oneof![
         Just("s0.shop.svc."),
@@ -154,8 +187,15 @@ fn generated_name() -> impl Strategy<Value = String> {
     let zone = prop_oneof![
         4 => Just("clusterset.local."), 2 => Just("corp.example."), 1 => Just("xcorp.example."), 1 => Just("example.")
     ];
-    (front, middle, zone, any::<u64>()).prop_map(|(front, middle, zone, case)| {
-        let name = format!("{front}{middle}{zone}");
+    let below_a_zone = (front, middle, zone).prop_map(|(front, middle, zone)| format!("{front}{middle}{zone}"));
+    let reverse = prop_oneof![
+        Just("243.0.0.7".parse().unwrap()),
+        Just("243.0.0.8".parse().unwrap()),
+        Just("fd43::7".parse().unwrap()),
+    ];
+    let name =
+        prop_oneof![8 => below_a_zone, 1 => reverse.prop_map(reverse_name), 1 => Just(ZONES[0].to_owned() + ".")];
+    (name, any::<u64>()).prop_map(|(name, case)| {
         let letters = name.chars().enumerate();
         let raise = |(index, letter): (usize, char)| {
             if case >> (index % 64) & 1 == 1 {
@@ -168,14 +208,32 @@ fn generated_name() -> impl Strategy<Value = String> {
     })
 }
 
+/// What is answered, what never is, and a type that nobody knows.
+const KINDS: [RecordType; 14] = [
+    RecordType::A,
+    RecordType::AAAA,
+    RecordType::SRV,
+    RecordType::TXT,
+    RecordType::SOA,
+    RecordType::NS,
+    RecordType::PTR,
+    RecordType::ANY,
+    RecordType::MX,
+    RecordType::CNAME,
+    RecordType::HTTPS,
+    RecordType::AXFR,
+    RecordType::IXFR,
+    RecordType::Unknown(65_280),
+];
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn both_say_the_same(
         view in generated_view(),
         name in generated_name(),
-        kind in prop_oneof![Just(RecordType::A), Just(RecordType::AAAA), Just(RecordType::SRV), Just(RecordType::MX)],
+        kind in proptest::sample::select(&KINDS[..]),
         edns in proptest::option::of(0u16..5000),
         turn in 0usize..100,
     ) {

@@ -16,12 +16,14 @@
 mod cookie;
 mod outcome;
 mod query;
+mod relay;
 mod reply;
 
 use std::net::IpAddr;
 
 pub use cookie::CookieSecret;
 pub use outcome::Outcome;
+pub(crate) use relay::{asked_name, brief, homeward, is_answer, onward};
 
 use crate::zone::{Entry, Origin, Service, Zone, wire};
 use query::{HEADER, Query, Question};

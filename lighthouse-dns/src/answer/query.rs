@@ -22,6 +22,7 @@ pub(super) struct Question<'a> {
 pub(super) struct Edns<'a> {
     pub(super) payload: u16,
     pub(super) version: u8,
+    pub(super) flags: [u8; 2],
     pub(super) cookie: Option<Cookie<'a>>,
 }
 
@@ -97,7 +98,7 @@ fn name<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
 fn record<'a>(rest: &mut &'a [u8]) -> Result<Option<Edns<'a>>, Malformed> {
     let is_root = rest.first() == Some(&0);
     skip_name(rest)?;
-    let [t0, t1, p0, p1, _, version, _, _, l0, l1] = *take(rest)?;
+    let [t0, t1, p0, p1, _, version, f0, f1, l0, l1] = *take(rest)?;
     let length = usize::from(u16::from_be_bytes([l0, l1]));
     let data = rest.get(..length).ok_or(Malformed)?;
     *rest = &rest[length..];
@@ -110,6 +111,7 @@ fn record<'a>(rest: &mut &'a [u8]) -> Result<Option<Edns<'a>>, Malformed> {
     Ok(Some(Edns {
         payload: u16::from_be_bytes([p0, p1]),
         version,
+        flags: [f0, f1],
         cookie: cookie(data)?,
     }))
 }

@@ -4,6 +4,7 @@
 //! threads of their own, each with its own socket on the same port, between which the kernel spreads the clients; each takes and
 //! sends a batch of datagrams at a time. A client cannot cost more than its share: UDP responses are limited by client network, TCP
 //! connections are bounded in number, and idle ones end.
+//! A query for a zone of another server leaves the thread at once, and its answer goes out when it comes.
 
 mod tcp;
 mod udp;
@@ -18,7 +19,9 @@ use rand_core::{OsRng, RngCore};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::access::Access;
 use crate::answer::{Asker, CookieSecret, Transport};
+use crate::forward::Forwarder;
 use crate::metrics::Metrics;
 use crate::zone::Zone;
 
@@ -52,11 +55,15 @@ pub struct Shared {
     pub metrics: Metrics,
     /// UDP responses a second for one client network, in each thread; zero means no limit.
     pub rate_limit: u32,
+    /// Who may ask.
+    access: Access,
+    /// The zones that other servers are asked for.
+    forwarder: Option<Arc<Forwarder>>,
     secret: CookieSecret,
 }
 
 impl Shared {
-    /// Answers from this zone and counts there, with a cookie secret that ends with the process.
+    /// Answers everyone from this zone and counts there, forwards nothing, with a cookie secret that ends with the process.
     pub fn new(zone: Arc<ArcSwap<Zone>>, metrics: Metrics, rate_limit: u32) -> Self {
         let mut secret = [0; 16];
         OsRng.fill_bytes(&mut secret);
@@ -64,8 +71,22 @@ impl Shared {
             zone,
             metrics,
             rate_limit,
+            access: Access::Everyone,
+            forwarder: None,
             secret: CookieSecret::new(secret),
         }
+    }
+
+    /// The same, with zones that other servers are asked for.
+    #[must_use]
+    pub fn forwarding(self, forwarder: Option<Arc<Forwarder>>) -> Self {
+        Self { forwarder, ..self }
+    }
+
+    /// The same for these clients only.
+    #[must_use]
+    pub fn only_for(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     fn asker(&self, transport: Transport, address: IpAddr) -> Asker<'_> {
@@ -130,7 +151,7 @@ impl Server {
             let (shared, stop) = (shared.clone(), Arc::clone(&stop.0));
             std::thread::Builder::new()
                 .name(format!("dns-udp-{number}"))
-                .spawn(move || udp::serve(&socket, &shared, &stop))?;
+                .spawn(move || udp::serve(&Arc::new(socket), &shared, &stop))?;
         }
         tcp::serve(self.tcp, shared).await;
         Ok(())

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::Shared;
-use crate::answer::{Transport, answer};
+use crate::answer::{Outcome, Transport, answer, brief};
 
 /// Accepts for ever.
 pub(super) async fn serve(listener: TcpListener, shared: Shared) {
@@ -35,7 +36,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Shared) {
 }
 
 /// Queries one after the other, each after its length (RFC 7766).
-async fn serve_stream(mut stream: TcpStream, client: std::net::IpAddr, shared: &Shared) -> std::io::Result<()> {
+async fn serve_stream(mut stream: TcpStream, client: IpAddr, shared: &Shared) -> std::io::Result<()> {
     let (mut query, mut response, mut message) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0.. {
         let Ok(length) = tokio::time::timeout(IDLE, stream.read_u16()).await else {
@@ -47,12 +48,9 @@ async fn serve_stream(mut stream: TcpStream, client: std::net::IpAddr, shared: &
             Err(error) => return Err(error),
         }
         tokio::time::timeout(IDLE, stream.read_exact(&mut query)).await??;
-        let asker = shared.asker(Transport::Tcp, client);
-        let Some(answered) = answer(&query, &shared.zone.load(), &asker, turn, &mut response) else {
-            shared.metrics.ignored.inc();
+        if !respond(&query, client, turn, shared, &mut response).await {
             return Ok(());
-        };
-        shared.metrics.count(Transport::Tcp, answered.outcome);
+        }
         let length = u16::try_from(response.len()).expect("a response is built within 65,535 bytes");
         message.clear();
         message.extend(length.to_be_bytes());
@@ -60,6 +58,28 @@ async fn serve_stream(mut stream: TcpStream, client: std::net::IpAddr, shared: &
         tokio::time::timeout(IDLE, stream.write_all(&message)).await??;
     }
     Ok(())
+}
+
+/// Writes the response; false when there is none.
+async fn respond(query: &[u8], client: IpAddr, turn: usize, shared: &Shared, response: &mut Vec<u8>) -> bool {
+    let zone = shared.zone.load_full();
+    let asker = shared.asker(Transport::Tcp, client);
+    let answered = if !shared.access.admits(asker.address) {
+        brief(query, Outcome::Refused, response)
+    } else if let Some(forwarder) = &shared.forwarder
+        && let Some(servers) = forwarder.servers(query, &zone)
+    {
+        let relayed = forwarder.relay_stream(query, servers).await;
+        *response = relayed.unwrap_or_default();
+        return !response.is_empty();
+    } else {
+        answer(query, &zone, &asker, turn, response)
+    };
+    match answered {
+        Some(answered) => shared.metrics.count(Transport::Tcp, answered.outcome),
+        None => shared.metrics.ignored.inc(),
+    }
+    answered.is_some()
 }
 
 const MAX_CLIENTS: usize = 256;

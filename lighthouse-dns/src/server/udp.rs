@@ -1,6 +1,7 @@
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -9,12 +10,12 @@ use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, 
 use socket2::Socket;
 
 use super::Shared;
-use crate::answer::{Asker, MAX_UDP_PAYLOAD, Transport, answer, cut_short};
+use crate::answer::{Asker, MAX_UDP_PAYLOAD, Outcome, Transport, answer, brief, cut_short};
 use crate::limit::{Limiter, Verdict};
 use crate::zone::Zone;
 
 /// Answers what comes to this socket, a batch at a time, until told to stop.
-pub(super) fn serve(socket: &Socket, shared: &Shared, stop: &AtomicBool) {
+pub(super) fn serve(socket: &Arc<Socket>, shared: &Shared, stop: &AtomicBool) {
     let mut received = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
     let mut queries = Box::new([[0; MAX_QUERY]; BATCH]);
     let mut batch = Batch::new(shared);
@@ -39,7 +40,10 @@ pub(super) fn serve(socket: &Socket, shared: &Shared, stop: &AtomicBool) {
                         address: ip(&client),
                         ..base
                     };
-                    batch.answer(query, &zone, &asker, client, now);
+                    if batch.answer(query, &zone, &asker, client, now, socket) {
+                        batch.clients[batch.count] = Some(client);
+                        batch.count += 1;
+                    }
                 }
                 batch.send(socket);
             }
@@ -77,29 +81,57 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn answer(&mut self, query: &[u8], zone: &Zone, asker: &Asker, client: SockaddrStorage, now: u64) {
+    /// Writes the next response; tells whether there is one to be sent now.
+    fn answer(
+        &mut self,
+        query: &[u8],
+        zone: &Zone,
+        asker: &Asker,
+        client: SockaddrStorage,
+        now: u64,
+        socket: &Arc<Socket>,
+    ) -> bool {
         let response = &mut self.responses[self.count];
         self.turn = self.turn.wrapping_add(1);
-        let Some(answered) = answer(query, zone, asker, self.turn, response) else {
-            self.shared.metrics.ignored.inc();
-            return;
+        let mut onward = None;
+        let answered = if self.shared.access.admits(asker.address) {
+            onward = self.shared.forwarder.as_deref().and_then(|forwarder| {
+                let servers = forwarder.servers(query, zone)?;
+                Some((forwarder, servers, socket_address(&client)?))
+            });
+            match onward {
+                // It is the response in case that the query cannot be passed on.
+                Some(_) => brief(query, Outcome::ServFail, response),
+                None => answer(query, zone, asker, self.turn, response),
+            }
+        } else {
+            brief(query, Outcome::Refused, response)
         };
-        self.shared.metrics.count(Transport::Udp, answered.outcome);
+        let Some(answered) = answered else {
+            self.shared.metrics.ignored.inc();
+            return false;
+        };
         if !answered.is_verified {
             match self.limiter.judge(asker.address, now) {
                 Verdict::Send => {}
                 Verdict::CutShort => {
                     self.shared.metrics.limited.inc();
                     cut_short(response);
+                    onward = None;
                 }
                 Verdict::Drop => {
                     self.shared.metrics.limited.inc();
-                    return;
+                    return false;
                 }
             }
         }
-        self.clients[self.count] = Some(client);
-        self.count += 1;
+        if let Some((forwarder, servers, client)) = onward
+            && forwarder.relay_datagram(query, servers, client, socket)
+        {
+            return false;
+        }
+        self.shared.metrics.count(Transport::Udp, answered.outcome);
+        true
     }
 
     fn send(&mut self, socket: &Socket) {
@@ -134,6 +166,11 @@ fn ip(address: &SockaddrStorage) -> IpAddr {
         (_, Some(v6)) => IpAddr::from(v6.ip()).to_canonical(),
         _ => Ipv4Addr::UNSPECIFIED.into(),
     }
+}
+
+fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into()))
 }
 
 const BATCH: usize = 32;

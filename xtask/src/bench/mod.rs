@@ -5,6 +5,7 @@
 
 mod apiserver;
 mod dataplane;
+mod dns;
 mod failover;
 mod lanes;
 
@@ -33,6 +34,8 @@ enum What {
     Failover(failover::Failover),
     /// Our data plane beside plain veth, wireguard-go and boringtun-cli
     Dataplane(dataplane::Dataplane),
+    /// Our name server beside NSD, Knot and BIND
+    Dns(dns::Dns),
     /// Our data plane with 1, 2, 4 … lanes
     Lanes(lanes::Lanes),
 }
@@ -43,6 +46,7 @@ impl Bench {
             What::Apiserver(bench) => bench.run(),
             What::Failover(failover) => failover.run()?,
             What::Dataplane(bench) => bench.run()?,
+            What::Dns(bench) => bench.run()?,
             What::Lanes(bench) => bench.run()?,
         };
         report.print();

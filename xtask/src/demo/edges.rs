@@ -42,13 +42,25 @@ pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
     run.step("noise on cable, VXLAN and DNS ports changes nothing", |run| {
         let gateways = addresses(run, "east")?;
         for address in &gateways {
-            for (port, bytes) in [(4510, 1), (4510, 148), (4510, 1400), (4801, 60)] {
+            for (port, bytes) in [
+                (4510, 1),
+                (4510, 148),
+                (4510, 1400),
+                (4510, 9000),
+                (4510, 65_000),
+                (4801, 60),
+            ] {
                 make_noise(run, "broker", address, port, bytes)?;
             }
+            // A handshake initiation without its end.
+            send(run, "broker", address, 4510, "\\x01\\0\\0\\0", 147)?;
         }
         let dns = cluster_dns(run, "west")?;
-        for bytes in [1, 11, 512, 1400] {
+        for bytes in [1, 11, 512, 1400, 9000, 65_000] {
             make_noise(run, "west/w1", &dns, 53, bytes)?;
+        }
+        for bytes in 12..QUERY_BYTES {
+            send(run, "west/w1", &dns, 53, QUERY, bytes)?;
         }
         eventually("all to be connected", PATIENCE, || {
             run.lab.tombolo("west", &["show", "gateways"])
@@ -67,10 +79,29 @@ fn refused(run: &Run, cluster: &str, arguments: &[&str], words: &str) -> anyhow:
     Ok(())
 }
 
+/// A few datagrams of random bytes.
 fn make_noise(run: &Run, from: &str, address: &str, port: u16, bytes: usize) -> anyhow::Result<()> {
-    let noise = format!("for i in 1 2 3 4 5; do head -c {bytes} /dev/urandom > /dev/udp/{address}/{port}; done");
+    let random = format!("dd status=none if=/dev/urandom bs={bytes} count=1 iflag=fullblock");
+    datagrams(
+        run,
+        from,
+        &format!("for i in 1 2 3 4 5; do {random} > /dev/udp/{address}/{port}; done"),
+    )
+}
+
+/// One datagram: the beginning of a message, as `printf` writes it and zeros after it, cut at so many bytes.
+fn send(run: &Run, from: &str, address: &str, port: u16, message: &str, bytes: usize) -> anyhow::Result<()> {
+    let cut = format!("dd status=none bs={bytes} count=1 iflag=fullblock");
+    datagrams(
+        run,
+        from,
+        &format!("(printf '{message}'; head -c {bytes} /dev/zero) | {cut} > /dev/udp/{address}/{port}"),
+    )
+}
+
+fn datagrams(run: &Run, from: &str, script: &str) -> anyhow::Result<()> {
     // A port where nobody listens answers with an error, which is none here.
-    run.lab.try_exec(from, &["bash", "-c", &noise])?;
+    run.lab.try_exec(from, &["bash", "-c", script])?;
     Ok(())
 }
 
@@ -104,6 +135,9 @@ fn cluster_dns(run: &Run, cluster: &str) -> anyhow::Result<String> {
     Ok(server.context("a pod has a name server")?.trim().to_owned())
 }
 
+/// A query for `a.b` of type A, as `printf` writes it.
+const QUERY: &str = "\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\x01a\\x01b\\0\\0\\x01\\0\\x01";
+const QUERY_BYTES: usize = 21;
 const ALIAS: &str = "apiVersion: v1
 kind: Service
 metadata: {name: alias, namespace: shop}

@@ -83,6 +83,10 @@ impl Managers {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.iter().all(|entry| entry.fields.is_empty())
+    }
+
     /// Writes them: applied sets first, then by time and name, as the API sorts them.
     pub(crate) fn write(mut self, object: &mut Value) {
         self.entries.retain(|entry| !entry.fields.is_empty());
@@ -141,14 +145,12 @@ impl Managers {
             .map(|entry| entry.fields.clone());
         match self.entries.iter_mut().find(|entry| entry.manager == *who) {
             Some(entry) => entry.fields = fields,
-            None => {
-                let time = request.now.to_owned();
-                self.entries.push(Entry {
-                    manager: who.clone(),
-                    fields,
-                    time,
-                });
-            }
+            // Its time is that of a change ([`Managers::touch`]): sharing what is there already changes nothing.
+            None => self.entries.push(Entry {
+                manager: who.clone(),
+                fields,
+                time: String::new(),
+            }),
         }
         let mut merged = merge(live, &stated(config), schema);
         if let Some(last) = last.filter(|last| !last.is_empty()) {
@@ -194,7 +196,6 @@ impl Managers {
 pub(crate) struct ApplyRequest<'a> {
     pub who: &'a Manager,
     pub force: bool,
-    pub now: &'a str,
 }
 
 impl Entry {

@@ -4,6 +4,9 @@ mod tokens;
 
 pub(crate) use tokens::{Bound, Issued, Tokens};
 
+/// Whom tokens are for, unless they say otherwise; also their issuer.
+pub(crate) const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
+
 /// An authenticated user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct User {

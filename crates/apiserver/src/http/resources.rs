@@ -111,8 +111,12 @@ impl Request<'_> {
         let object = self
             .server
             .read(|store| rest::get(store, &self.kind.resource, self.namespace, &self.target.name));
-        let object = object.await?;
-        Ok(respond::body(200, &self.viewer().one(&*object?), &self.call.accept))
+        let object = object.await??;
+        let shown = match &self.kind.scale {
+            Some(scale) if self.target.subresource == "scale" => scale.of(&object),
+            _ => self.viewer().one(&object),
+        };
+        Ok(respond::body(200, &shown, &self.call.accept))
     }
 
     async fn list(&self) -> Result<Response, Status> {
@@ -281,6 +285,10 @@ impl Request<'_> {
     async fn show(&self, outcome: Outcome, revision: Revision, dry_run: bool) -> Result<Response, Status> {
         self.server.durable(revision).await?;
         let code = if outcome.created { 201 } else { 200 };
+        if self.target.subresource == "scale" {
+            let response = respond::body(code, &*outcome.object, &self.call.accept);
+            return Ok(respond::warn(response, &outcome.warnings));
+        }
         let response = if dry_run && outcome.created {
             let mut object = (*outcome.object).clone();
             if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Call, respond};
 use crate::{
     apply::{Manager, Managers, Operation},
-    auth::User,
+    auth::{AUDIENCE, User},
     kinds::Kind,
     object::{self, strings_at, text_at},
     rbac::{self, Action},
@@ -30,7 +30,7 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
             json!({"userInfo": user_info(&call.user)})
         }
         "TokenReview" => match server.tokens.user(&txn, text_at(&review, &["spec", "token"]), call.now) {
-            Some(user) => json!({"authenticated": true, "user": user_info(&user)}),
+            Some(user) => token_status(&user, &review),
             None => json!({"user": {}, "error": "invalid bearer token"}),
         },
         "SelfSubjectAccessReview" => access(&txn, &call.user, &review),
@@ -53,10 +53,15 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
         _ => rules(&txn, &call.user, text_at(&review, &["spec", "namespace"])),
     };
     review["status"] = status;
-    if review.get("metadata").is_none() {
+    let is_rules = kind.kind == "SelfSubjectRulesReview";
+    if is_rules || review.get("metadata").is_none() {
         review["metadata"] = json!({});
     }
-    if let Some(managed) = asked {
+    if is_rules {
+        // Answered with a fresh object, which repeats nothing of the question.
+        review["spec"] = json!({});
+    }
+    if let Some(managed) = asked.filter(|_| !is_rules) {
         review["metadata"]["managedFields"] = managed;
     }
     object::order(&mut review, &["kind", "apiVersion", "metadata", "spec", "status"]);
@@ -81,6 +86,16 @@ fn managed(call: &Call, kind: &Kind, review: &Value) -> Option<Value> {
     );
     managers.write(&mut shown);
     shown["metadata"].get_mut("managedFields").map(Value::take)
+}
+
+/// What a good token proves, and to whom: without audiences in the question, to the API server itself.
+fn token_status(user: &User, review: &Value) -> Value {
+    let asked = strings_at(review, &["spec", "audiences"]);
+    if !asked.is_empty() && !asked.contains(&AUDIENCE) {
+        let error = format!("[invalid bearer token, token audiences [{AUDIENCE:?}] is invalid for the target audiences {asked:?}]");
+        return json!({"user": {}, "error": error});
+    }
+    json!({"authenticated": true, "user": user_info(user), "audiences": [AUDIENCE]})
 }
 
 fn user_info(user: &User) -> Value {

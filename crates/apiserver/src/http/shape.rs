@@ -173,7 +173,7 @@ impl Viewer {
             .map(|object| {
                 let mut row = json!({"cells": columns::row(&self.kind, object, self.now)});
                 match self.include.as_str() {
-                    "None" => {}
+                    "None" => row["object"] = Value::Null,
                     "Object" => row["object"] = (*object).clone(),
                     _ => row["object"] = metadata_of(object),
                 }

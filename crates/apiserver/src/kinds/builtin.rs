@@ -6,6 +6,8 @@ use super::{
 };
 use crate::{schema::builtin::Builtin, store::Resource};
 
+mod admission;
+
 struct Row {
     group: &'static str,
     plural: &'static str,
@@ -323,10 +325,11 @@ const fn row(
 
 /// The registry without any custom kind, and the schemas that custom ones build on.
 pub(crate) fn registry() -> (Registry, Builtin) {
-    let definitions: Vec<&str> = ROWS.iter().map(|row| row.definition).collect();
+    let rows = || ROWS.iter().chain(admission::ROWS);
+    let definitions: Vec<&str> = rows().map(|row| row.definition).collect();
     let builtin = Builtin::load(&definitions);
     let mut registry = Registry::default();
-    for row in ROWS {
+    for row in rows() {
         let in_all = matches!(
             row.plural,
             "pods" | "services" | "daemonsets" | "deployments" | "replicasets"
@@ -350,6 +353,7 @@ pub(crate) fn registry() -> (Registry, Builtin) {
                 .map(|field| (*field).to_owned())
                 .collect(),
             traits: row.traits,
+            scale: None,
             rules: row.rules,
             deprecation: None,
             origin: Origin::Builtin {

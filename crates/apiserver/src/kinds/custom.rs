@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Kind, Origin, Traits, columns, rules};
+use super::{Kind, Origin, Traits, columns, rules, scale::Scale};
 use crate::{
+    cel,
+    field::FieldError,
     object::{Object as _, list_at, strings_at, text_at},
     schema::{
         Schema,
@@ -55,6 +57,7 @@ fn kind(crd: &Value, version: &Value, n: usize, metadata: &Arc<Schema>) -> Resul
             needs_version: true,
             ..Traits::default()
         },
+        scale: Scale::read(version),
         rules: &rules::Plain,
         deprecation,
         origin: Origin::Custom {
@@ -66,12 +69,15 @@ fn kind(crd: &Value, version: &Value, n: usize, metadata: &Arc<Schema>) -> Resul
 
 /// The schema of one version, with the fields that every object has.
 pub(crate) fn schema(version: &Value, n: usize, metadata: &Arc<Schema>) -> Result<Schema, CompileError> {
+    // A stored definition has been checked; a rule that this version no longer understands is not worth the whole kind.
+    schema_and_rules(version, n).map(|(schema, _)| as_object(schema, metadata))
+}
+
+/// The schema of one version as it is written, and what is wrong with its rules.
+pub(crate) fn schema_and_rules(version: &Value, n: usize) -> Result<(Schema, Vec<FieldError>), CompileError> {
     let path = format!("spec.versions[{n}].schema.openAPIV3Schema");
-    let source = version
-        .get("schema")
-        .and_then(|schema| schema.get("openAPIV3Schema"))
-        .cloned()
-        .unwrap_or_default();
-    let schema = Compiler::structural().compile(&source, &path)?;
-    Ok(as_object(schema, metadata))
+    let source = &version["schema"]["openAPIV3Schema"];
+    let mut schema = Compiler::structural().compile(source, &path)?;
+    let wrong = cel::rules::attach(&mut schema, source, &path);
+    Ok((schema, wrong))
 }

@@ -5,16 +5,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{schema::Schema, store::Resource};
+use crate::{admission::Policies, schema::Schema, store::Resource};
 
 pub(crate) mod builtin;
 pub(crate) mod columns;
 pub(crate) mod custom;
 pub(crate) mod names;
 pub(crate) mod rules;
+pub(crate) mod scale;
 
 use columns::Column;
 use rules::Rules;
+use scale::Scale;
 
 /// One served version of a resource.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Kind {
     /// Fields that field selectors may name, beside name and namespace.
     pub selectable: Vec<String>,
     pub traits: Traits,
+    /// Has a `scale` subresource.
+    pub scale: Option<Scale>,
     pub rules: &'static dyn Rules,
     /// What clients of this version are warned of.
     pub deprecation: Option<String>,
@@ -134,6 +138,9 @@ impl Kind {
                 &["get", "patch", "update"],
             );
         }
+        if self.scale.is_some() {
+            add("scale", "autoscaling", "v1", "Scale", &["get", "patch", "update"]);
+        }
         all
     }
 }
@@ -152,6 +159,8 @@ pub(crate) struct Subresource {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     kinds: BTreeMap<(String, String, String), Arc<Kind>>,
+    /// What writes must pass besides the rules of their kind.
+    pub policies: Policies,
 }
 
 impl Registry {
@@ -163,6 +172,13 @@ impl Registry {
     /// Any version of a resource.
     pub(crate) fn of_resource(&self, resource: &Resource) -> Option<&Arc<Kind>> {
         self.kinds.values().find(|kind| kind.resource == *resource)
+    }
+
+    /// The kind that an object calls itself.
+    pub(crate) fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Kind>> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let mut all = self.kinds.values();
+        all.find(|known| known.group() == group && known.version == version && known.kind == kind)
     }
 
     pub(crate) fn insert(&mut self, kind: Kind) {

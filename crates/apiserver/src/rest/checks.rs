@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FieldValidation, Write};
+use super::{FieldValidation, Write, custom};
 use crate::{
     field::{FieldError, FieldReason},
     kinds::names,
@@ -131,17 +131,21 @@ fn check_types(write: &Write<'_>, object: &Value) -> Result<(), Status> {
     }
 }
 
-/// Everything that is wrong with a complete object.
-pub(crate) fn check_object(write: &Write<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+/// Refuses a complete object with everything that is wrong with it; or returns warnings.
+pub(crate) fn check_object(write: &Write<'_>, object: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
     let mut errors = Vec::new();
     errors.extend(write.kind.rules.names().check("metadata.name", object.name()));
     errors.extend(check_metadata(object));
-    let mode = if write.kind.is_custom() {
-        Mode::Written
-    } else {
-        Mode::Generated
-    };
-    errors.extend(validate(object, &write.kind.schema, mode));
+    if write.kind.is_custom() {
+        let verdict = custom::check(write, object, old);
+        errors.extend(verdict.errors);
+        return if errors.is_empty() {
+            Ok(verdict.warnings)
+        } else {
+            Err(write.invalid(object.name(), &errors))
+        };
+    }
+    errors.extend(validate(object, &write.kind.schema, Mode::Generated));
     errors.extend(write.kind.rules.validate(object, old));
     let mut unique: Vec<FieldError> = Vec::new();
     for error in errors {
@@ -153,7 +157,7 @@ pub(crate) fn check_object(write: &Write<'_>, object: &Value, old: Option<&Value
         }
     }
     if unique.is_empty() {
-        Ok(())
+        Ok(Vec::new())
     } else {
         Err(write.invalid(object.name(), &unique))
     }

@@ -8,6 +8,7 @@ use super::{
     checks::{arrange, check_namespace, check_object, check_type, conform},
 };
 use crate::{
+    admission::Operation as Admitted,
     apply::{Manager, Managers, Operation},
     field::FieldError,
     kinds::{Origin, rules::Context},
@@ -26,8 +27,13 @@ pub(crate) fn create(txn: &mut Txn<'_>, write: &Write<'_>, mut object: Value) ->
             "resourceVersion should not be set on objects to be created",
         ));
     }
+    let generation = object.meta("generation").and_then(Value::as_i64).filter(|one| *one > 0);
     for field in SERVER_SET {
         object.drop_meta(field);
+    }
+    if let Some(generation) = generation.filter(|_| !write.kind.is_custom()) {
+        // Kinds whose generation the server counts set their own later.
+        object.set_meta("generation", generation);
     }
     object.drop_meta("managedFields");
     name(write, &mut object)?;
@@ -38,8 +44,7 @@ pub(crate) fn create(txn: &mut Txn<'_>, write: &Write<'_>, mut object: Value) ->
     let mut managers = Managers::default();
     let who = manager(write);
     managers.update(&empty(write), &object, &write.kind.schema, &who, &write.time());
-    let outcome = insert(txn, write, object, managers)?;
-    Ok(Outcome { warnings, ..outcome })
+    insert(txn, write, object, managers).map(|outcome| outcome.warned(warnings))
 }
 
 /// The rest of a creation, once the object is complete and its managers are known.
@@ -72,8 +77,9 @@ pub(crate) fn insert(
         },
     )?;
     managers.write(&mut object);
-    check_object(write, &object, None)?;
+    let mut warnings = check_object(write, &object, None)?;
     rbac::check_escalation(txn, write.user, &kind.resource, &object)?;
+    warnings.extend(write.admit(txn, Admitted::Create, Some(&object), None)?);
     arrange(&mut object);
     let stored = txn.put(key, object);
     if kind.resource == Resource::new("", "namespaces") {
@@ -81,6 +87,7 @@ pub(crate) fn insert(
     }
     Ok(Outcome {
         created: true,
+        warnings,
         ..Outcome::of(stored)
     })
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, Write, cascade, existing};
 use crate::{
+    admission::Operation as Admitted,
     object::{self, Object as _, ObjectMut as _, text_at},
     selector::Selector,
     status::Status,
@@ -32,7 +33,14 @@ pub(crate) fn delete(
 ) -> Result<Outcome, Status> {
     let live = existing(txn, write, name)?;
     check_preconditions(write, &live, options)?;
-    let mut marked = (*live).clone();
+    let warnings = write.admit(txn, Admitted::Delete, None, Some(&live))?;
+    remove(txn, write, &live, options).map(|outcome| outcome.warned(warnings))
+}
+
+/// Deletes an object that may be deleted.
+fn remove(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, options: &DeleteOptions) -> Result<Outcome, Status> {
+    let name = live.name();
+    let mut marked = (**live).clone();
     let finalizer = match options.propagation.as_deref() {
         Some("Foreground") => Some("foregroundDeletion"),
         Some("Orphan") => Some("orphan"),
@@ -44,19 +52,19 @@ pub(crate) fn delete(
         marked.set_meta("finalizers", finalizers);
     }
     let builtin = if write.kind.is_custom() { "" } else { &*write.kind.kind };
-    let grace = if builtin == "Pod" { pod_grace(&live, options) } else { 0 };
+    let grace = if builtin == "Pod" { pod_grace(live, options) } else { 0 };
     let due = live.meta("deletionGracePeriodSeconds").and_then(Value::as_i64);
     match builtin {
-        "Namespace" => return cascade::delete_namespace(txn, write, &live, marked),
-        "CustomResourceDefinition" if cascade::delete_instances(txn, write, &live)? => {
+        "Namespace" => return cascade::delete_namespace(txn, write, live, marked),
+        "CustomResourceDefinition" if cascade::delete_instances(txn, write, live)? => {
             cascade::hold(&mut marked);
         }
         _ => {}
     }
     if grace == 0 && marked.finalizers().is_empty() {
-        mark(write, &live, &mut marked, 0);
+        mark(write, live, &mut marked, 0);
         if !matches!(builtin, "Pod") {
-            marked = (*live).clone();
+            marked = (**live).clone();
         }
         let last = txn.delete(write.key(name), marked);
         return Ok(Outcome {
@@ -65,9 +73,9 @@ pub(crate) fn delete(
         });
     }
     if live.is_terminating() && due.is_some_and(|due| due <= grace) {
-        return Ok(Outcome::of(live));
+        return Ok(Outcome::of(Arc::clone(live)));
     }
-    mark(write, &live, &mut marked, grace);
+    mark(write, live, &mut marked, grace);
     Ok(Outcome::of(txn.put(write.key(name), marked)))
 }
 

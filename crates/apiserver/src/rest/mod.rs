@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
+    admission::{self, Operation},
     auth::User,
     kinds::{Kind, Registry, rules::ServicePrefixes},
     object,
@@ -22,8 +23,10 @@ use crate::{
 mod cascade;
 mod checks;
 mod create;
+mod custom;
 mod delete;
 mod read;
+mod scale;
 mod special;
 mod update;
 
@@ -70,6 +73,25 @@ impl Write<'_> {
         object::time(self.now)
     }
 
+    /// Asks the admission policies. They are not asked about what the server itself does.
+    fn admit(
+        &self,
+        txn: &Txn<'_>,
+        operation: Operation,
+        object: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<Vec<String>, Status> {
+        let name = object.or(old).map(object::Object::name).unwrap_or_default();
+        let request = admission::Request {
+            write: self,
+            operation,
+            name,
+            object,
+            old,
+        };
+        self.registry.policies.admit(txn, &request)
+    }
+
     fn invalid(&self, name: &str, errors: &[crate::field::FieldError]) -> Status {
         Status::invalid(self.kind.group(), &self.kind.kind, name, errors)
     }
@@ -93,6 +115,12 @@ impl Outcome {
             removed: false,
             warnings: Vec::new(),
         }
+    }
+
+    /// The same, with what was noticed earlier.
+    fn warned(mut self, earlier: Vec<String>) -> Self {
+        self.warnings.splice(0..0, earlier);
+        self
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{DeleteOptions, Outcome, Write, checks::arrange, delete, existing};
 use crate::{
-    auth::{Bound, Issued, Tokens},
+    auth::{AUDIENCE, Bound, Issued, Tokens},
     field::FieldError,
     object::{self, Object as _, ObjectMut as _, child_mut, strings_at, text_at},
     status::Status,
@@ -94,7 +94,7 @@ pub(crate) fn request_token(
     let token = tokens.issue(txn, &issued, write.now);
     let mut audiences = strings_at(request, &["spec", "audiences"]);
     if audiences.is_empty() {
-        audiences.push("https://kubernetes.default.svc.cluster.local");
+        audiences.push(AUDIENCE);
     }
     Ok(json!({
         "kind": "TokenRequest",

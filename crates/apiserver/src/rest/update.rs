@@ -8,8 +8,10 @@ use super::{
     FieldValidation, Outcome, Write,
     checks::{arrange, check_namespace, check_object, check_type, conform},
     create::{self, create},
+    scale,
 };
 use crate::{
+    admission::Operation as Admitted,
     apply::{ApplyRequest, Manager, Managers, Operation},
     field::FieldError,
     kinds::rules::Context,
@@ -34,6 +36,7 @@ pub(crate) fn update(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, change: C
     let traits = write.kind.traits;
     let live = txn.get(&write.key(name));
     match (live, change) {
+        (Some(live), change) if write.subresource == "scale" => scale::change(txn, write, &live, change),
         (Some(live), Change::Put(body)) => put(txn, write, &live, body),
         (Some(live), Change::Patch(patch)) => {
             let mut patched = patch.apply(&served(write, &live), &write.kind.schema)?;
@@ -67,7 +70,12 @@ fn put(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut body: Value)
 }
 
 /// A write that owns what it changes.
-fn plain(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut new: Value) -> Result<Outcome, Status> {
+pub(super) fn plain(
+    txn: &mut Txn<'_>,
+    write: &Write<'_>,
+    live: &Arc<Value>,
+    mut new: Value,
+) -> Result<Outcome, Status> {
     check_type(write, &mut new)?;
     check_namespace(write, &mut new)?;
     check_identity(write, live, &new)?;
@@ -80,21 +88,21 @@ fn plain(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut new: Value
                 .all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty))
         });
     let warnings = conform(write, &mut new)?;
-    keep(write, live, &mut new);
-    let mut managers = if cleared {
-        Managers::default()
-    } else {
-        Managers::read(live)
+    let mut managers = match Managers::read(&new) {
+        _ if cleared => Managers::default(),
+        // Whoever knows managedFields may edit them; leaving them out does not lose them.
+        stated if !stated.is_empty() && write.subresource.is_empty() => stated,
+        _ => Managers::read(live),
     };
+    keep(write, live, &mut new);
     if !cleared {
         let who = create::manager(write);
         managers.update(live, &new, &write.kind.schema, &who, &write.time());
     }
-    let outcome = finish(txn, write, live, new, managers)?;
-    Ok(Outcome { warnings, ..outcome })
+    finish(txn, write, live, new, managers).map(|outcome| outcome.warned(warnings))
 }
 
-fn apply(
+pub(super) fn apply(
     txn: &mut Txn<'_>,
     write: &Write<'_>,
     live: &Arc<Value>,
@@ -120,7 +128,6 @@ fn apply(
     let request = ApplyRequest {
         who: &who,
         force,
-        now: &now,
     };
     let mut managers = Managers::read(live);
     let mut new = managers.apply(live, &config, &write.kind.schema, &request)?;
@@ -160,10 +167,10 @@ fn apply_new(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, config: Value) ->
     let request = ApplyRequest {
         who: &who,
         force: true,
-        now: &now,
     };
     let mut managers = Managers::default();
     managers.apply(&create::empty(write), &config, &write.kind.schema, &request)?;
+    managers.touch(&who, &now);
     conform(
         &Write {
             validation: FieldValidation::Ignore,
@@ -185,6 +192,7 @@ fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Val
     }
     check_type(write, &mut config)?;
     check_name(name, &mut config)?;
+    let stated_namespace = config.namespace().to_owned();
     check_namespace(write, &mut config)?;
     if config.meta("managedFields").is_some() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -192,8 +200,8 @@ fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Val
     if let Some(field) = normalise(&mut config.clone(), &write.kind.schema).first() {
         let (group, version, kind) = (write.kind.group(), &write.kind.version, &write.kind.kind);
         return Err(Status::internal(format!(
-            "failed to create typed patch object ({}/{name}; {}, Kind={kind}): .{field}: field not declared in schema",
-            write.namespace,
+            "failed to create typed patch object ({stated_namespace}/{name}; {}, Kind={kind}): .{field}: field not declared in \
+             schema",
             if group.is_empty() {
                 format!("/{version}")
             } else {
@@ -220,7 +228,7 @@ fn finish(
     managers: Managers,
 ) -> Result<Outcome, Status> {
     let kind = write.kind;
-    if write.subresource.is_empty() {
+    if write.subresource != "status" {
         let now = write.time();
         kind.rules.update(
             live,
@@ -242,10 +250,11 @@ fn finish(
         }
     }
     managers.write(&mut new);
-    check_object(write, &new, Some(live))?;
+    let mut warnings = check_object(write, &new, Some(live))?;
     if write.subresource.is_empty() {
         rbac::check_escalation(txn, write.user, &kind.resource, &new)?;
     }
+    warnings.extend(write.admit(txn, Admitted::Update, Some(&new), Some(live))?);
     arrange(&mut new);
     let key = write.key(live.name());
     let held = new
@@ -255,20 +264,27 @@ fn finish(
         > 0;
     let is_namespace = kind.kind == "Namespace" && !kind.is_custom();
     if new.is_terminating() && new.finalizers().is_empty() && !held && !is_namespace {
-        let last = txn.delete(key, new);
+        // Watchers see what was stored last, the writer what it wrote.
+        let last = txn.delete(key, (**live).clone());
+        new.set_meta("resourceVersion", last.resource_version());
+        arrange(&mut new);
         return Ok(Outcome {
             removed: true,
-            ..Outcome::of(last)
+            warnings,
+            ..Outcome::of(Arc::new(new))
         });
     }
     if same_but_times(live, &new) {
         return Ok(Outcome::of(Arc::clone(live)));
     }
-    Ok(Outcome::of(txn.put(key, new)))
+    Ok(Outcome {
+        warnings,
+        ..Outcome::of(txn.put(key, new))
+    })
 }
 
 /// The live object in the version of the request.
-fn served(write: &Write<'_>, live: &Value) -> Value {
+pub(super) fn served(write: &Write<'_>, live: &Value) -> Value {
     let mut object = live.clone();
     object["apiVersion"] = write.kind.api_version().into();
     object

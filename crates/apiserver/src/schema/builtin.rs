@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::{
     api::{
+        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         apps::v1::{DaemonSet, Deployment, ReplicaSet},
         authentication::v1::{SelfSubjectReview, TokenRequest, TokenReview},
         authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview},
@@ -53,6 +54,8 @@ pub(crate) fn definitions() -> Map<String, Value> {
         ClusterRoleBinding,
         CustomResourceDefinition,
         ServiceCIDR,
+        ValidatingAdmissionPolicy,
+        ValidatingAdmissionPolicyBinding,
         TokenRequest,
         TokenReview,
         SubjectAccessReview,

@@ -30,6 +30,35 @@ use Row::{AtomicMap, Map, MergeOnly, Retain, RetainKeys, Set};
 
 /// (definition, field, row). An empty field is the definition itself.
 pub(crate) const ROWS: &[(&str, &str, Row)] = &[
+    ("io.k8s.api.admissionregistration.v1.MatchResources", "", AtomicMap),
+    (
+        "io.k8s.api.admissionregistration.v1.NamedRuleWithOperations",
+        "",
+        AtomicMap,
+    ),
+    ("io.k8s.api.admissionregistration.v1.ParamKind", "", AtomicMap),
+    ("io.k8s.api.admissionregistration.v1.ParamRef", "", AtomicMap),
+    (
+        "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec",
+        "validationActions",
+        Set { merge: false },
+    ),
+    (
+        "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec",
+        "matchConditions",
+        Map {
+            keys: &["name"],
+            merge_key: "name",
+        },
+    ),
+    (
+        "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec",
+        "variables",
+        Map {
+            keys: &["name"],
+            merge_key: "name",
+        },
+    ),
     (
         "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
         "finalizers",

@@ -9,6 +9,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use regex::Regex;
 use serde_json::Value;
 
+use crate::cel::rules::Rule;
+
 pub(crate) mod builtin;
 pub(crate) mod compile;
 mod format;
@@ -43,6 +45,16 @@ pub(crate) enum ListType {
     Map(Vec<String>),
 }
 
+impl ListType {
+    /// The element that an element of a changed list was before; only keyed lists can tell.
+    pub(crate) fn counterpart<'a>(&self, item: &Value, before: &'a [Value]) -> Option<&'a Value> {
+        let Self::Map(keys) = self else { return None };
+        before
+            .iter()
+            .find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
+    }
+}
+
 /// How a strategic merge patch treats a field.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Strategy {
@@ -71,6 +83,8 @@ pub(crate) struct Schema {
     pub atomic: bool,
     pub strategy: Strategy,
     pub checks: Option<Box<Checks>>,
+    /// Rules on the value as a whole; see [`rules::attach`](crate::cel::rules::attach).
+    pub rules: Vec<Rule>,
 }
 
 /// Constraints on values; few nodes have any.
@@ -139,6 +153,7 @@ pub(crate) static ANY: Schema = Schema {
         retain_keys: false,
     },
     checks: None,
+    rules: Vec::new(),
 };
 
 /// `spec.ports[0].name`: how messages name a field.
@@ -147,6 +162,15 @@ pub(crate) fn join(path: &str, field: &str) -> String {
         field.to_owned()
     } else {
         format!("{path}.{field}")
+    }
+}
+
+/// The same, where the second part is a path of its own and may be empty or start with a key.
+pub(crate) fn join_path(path: &str, below: &str) -> String {
+    if below.is_empty() || below.starts_with('[') {
+        format!("{path}{below}")
+    } else {
+        join(path, below)
     }
 }
 

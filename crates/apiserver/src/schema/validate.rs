@@ -17,15 +17,28 @@ pub(crate) enum Mode {
     Generated,
 }
 
-/// All violations, in document order.
+/// All violations, in document order, and then the elements that stand twice in lists of distinct ones.
 pub(crate) fn validate(value: &Value, schema: &Schema, mode: Mode) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    walk(value, schema, "", mode, &mut errors);
+    walk(value, None, schema, "", mode, &mut errors);
+    repeated(value, schema, "", &mut errors);
     errors
 }
 
-fn walk(value: &Value, schema: &Schema, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
-    if value.is_null() && (schema.nullable || schema.kind == Type::Any) {
+/// The violations of an update. What was wrong before, in the same place, may stay; the schema may have become stricter.
+pub(crate) fn validate_update(value: &Value, old: &Value, schema: &Schema) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    walk(value, Some(old), schema, "", Mode::Written, &mut errors);
+    let mut before = Vec::new();
+    repeated(old, schema, "", &mut before);
+    if before.is_empty() {
+        repeated(value, schema, "", &mut errors);
+    }
+    errors
+}
+
+fn walk(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
+    if old == Some(value) || (value.is_null() && (schema.nullable || schema.kind == Type::Any)) {
         return;
     }
     if !fits(value, schema.kind) {
@@ -38,25 +51,39 @@ fn walk(value: &Value, schema: &Schema, path: &str, mode: Mode, errors: &mut Vec
                 type_name(value)
             ),
         ));
-        return;
     }
     if let Some(checks) = &schema.checks {
-        check(value, schema, checks, path, mode, errors);
+        check(value, old, checks, path, mode, errors);
     }
     match value {
         Value::Object(map) => {
             for (name, field) in map {
-                let at = if schema.properties.contains_key(name) || path.is_empty() {
-                    join(path, name)
-                } else {
-                    format!("{path}.{name}")
-                };
-                walk(field, schema.field_or_any(name), &at, mode, errors);
+                let old = old.and_then(|old| old.get(name));
+                walk(field, old, schema.field_or_any(name), &join(path, name), mode, errors);
+            }
+        }
+        Value::Array(items) => {
+            let before = old.and_then(Value::as_array);
+            for (n, item) in items.iter().enumerate() {
+                let old = before.and_then(|before| schema.list.counterpart(item, before));
+                walk(item, old, schema.element(), &format!("{path}[{n}]"), mode, errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Elements of sets and keyed lists that stand there twice.
+fn repeated(value: &Value, schema: &Schema, path: &str, errors: &mut Vec<FieldError>) {
+    match value {
+        Value::Object(map) => {
+            for (name, field) in map {
+                repeated(field, schema.field_or_any(name), &join(path, name), errors);
             }
         }
         Value::Array(items) => {
             for (n, item) in items.iter().enumerate() {
-                walk(item, schema.element(), &format!("{path}[{n}]"), mode, errors);
+                repeated(item, schema.element(), &format!("{path}[{n}]"), errors);
             }
             duplicates(items, &schema.list, path, errors);
         }
@@ -64,7 +91,7 @@ fn walk(value: &Value, schema: &Schema, path: &str, mode: Mode, errors: &mut Vec
     }
 }
 
-fn check(value: &Value, schema: &Schema, checks: &Checks, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
+fn check(value: &Value, old: Option<&Value>, checks: &Checks, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
     if let Value::Object(map) = value
         && !(mode == Mode::Generated && is_lenient(path))
     {
@@ -80,39 +107,55 @@ fn check(value: &Value, schema: &Schema, checks: &Checks, path: &str, mode: Mode
             allowed.iter().map(String::as_str),
         ));
     }
-    let mut wrong = |what: String| {
-        errors.push(FieldError::invalid(
-            path,
-            value.clone(),
-            format!("{path} in body {what}"),
-        ));
+    check_size(value, checks, path, errors);
+    if let Some(name) = &checks.format
+        && !(mode == Mode::Generated && name != "date-time")
+        && !format::matches(name, value)
+    {
+        let detail = format!("{path} in body must be of type {name}: {}", quoted(value));
+        errors.push(FieldError::of_type(path, value.clone(), detail));
+    }
+    combined(value, old, checks, path, mode, errors);
+}
+
+/// Bounds of numbers, and of the lengths of everything else.
+fn check_size(value: &Value, checks: &Checks, path: &str, errors: &mut Vec<FieldError>) {
+    let mut wrong = |shown: Value, what: String| {
+        errors.push(FieldError::invalid(path, shown, format!("{path} in body {what}")));
     };
     match value {
-        Value::Number(number) => {
-            let number = number.as_f64().unwrap_or_default();
+        Value::Number(written) => {
+            let number = written.as_f64().unwrap_or_default();
+            let is_whole = !written.is_f64();
+            let mut wrong = |what: &str, bound: f64| {
+                wrong(
+                    value.clone(),
+                    format!("should be {what} {}", bound_text(bound, is_whole)),
+                )
+            };
             match checks.minimum {
-                Some((bound, true)) if number <= bound => wrong(format!("should be greater than {bound}")),
-                Some((bound, false)) if number < bound => wrong(format!("should be greater than or equal to {bound}")),
+                Some((bound, true)) if number <= bound => wrong("greater than", bound),
+                Some((bound, false)) if number < bound => wrong("greater than or equal to", bound),
                 _ => {}
             }
             match checks.maximum {
-                Some((bound, true)) if number >= bound => wrong(format!("should be less than {bound}")),
-                Some((bound, false)) if number > bound => wrong(format!("should be less than or equal to {bound}")),
+                Some((bound, true)) if number >= bound => wrong("less than", bound),
+                Some((bound, false)) if number > bound => wrong("less than or equal to", bound),
                 _ => {}
             }
             if let Some(step) = checks.multiple_of
                 && (number / step).fract() != 0.0
             {
-                wrong(format!("should be a multiple of {step}"));
+                wrong("a multiple of", step);
             }
         }
         Value::String(text) => {
             let length = text.chars().count() as u64;
             if let Some(bound) = checks.min_length.filter(|bound| length < *bound) {
-                wrong(format!("should be at least {bound} chars long"));
+                wrong(value.clone(), format!("should be at least {bound} chars long"));
             }
             if let Some(pattern) = checks.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-                wrong(format!("should match '{pattern}'"));
+                wrong(value.clone(), format!("should match '{pattern}'"));
             }
             if let Some(bound) = checks.max_length.filter(|bound| length > *bound) {
                 errors.push(FieldError::too_long(path, bound));
@@ -121,7 +164,7 @@ fn check(value: &Value, schema: &Schema, checks: &Checks, path: &str, mode: Mode
         Value::Array(items) => {
             let length = items.len() as u64;
             if let Some(bound) = checks.min_items.filter(|bound| length < *bound) {
-                wrong(format!("should have at least {bound} items"));
+                wrong(length.into(), format!("should have at least {bound} items"));
             }
             if let Some(bound) = checks.max_items.filter(|bound| length > *bound) {
                 errors.push(FieldError::too_many(path, items.len(), bound));
@@ -133,7 +176,7 @@ fn check(value: &Value, schema: &Schema, checks: &Checks, path: &str, mode: Mode
         Value::Object(map) => {
             let length = map.len() as u64;
             if let Some(bound) = checks.min_properties.filter(|bound| length < *bound) {
-                wrong(format!("should have at least {bound} properties"));
+                wrong(length.into(), format!("should have at least {bound} properties"));
             }
             if let Some(bound) = checks.max_properties.filter(|bound| length > *bound) {
                 errors.push(FieldError::too_many(path, map.len(), bound));
@@ -141,39 +184,71 @@ fn check(value: &Value, schema: &Schema, checks: &Checks, path: &str, mode: Mode
         }
         _ => {}
     }
-    if let Some(name) = &checks.format
-        && !(mode == Mode::Generated && name != "date-time")
-        && !format::matches(name, value)
-    {
-        let detail = format!("{path} in body must be of type {name}: {value}");
-        errors.push(FieldError::of_type(path, value.clone(), detail));
-    }
-    combined(value, schema, checks, path, mode, errors);
 }
 
-fn combined(value: &Value, _schema: &Schema, checks: &Checks, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
-    let fits = |schema: &Schema| {
+/// `allOf`, `anyOf`, `oneOf` and `not`. These errors name the value in their text and no field; the nearest miss is told too.
+fn combined(value: &Value, old: Option<&Value>, checks: &Checks, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
+    let violations = |schema: &Schema| {
         let mut inner = Vec::new();
-        walk(value, schema, path, mode, &mut inner);
-        inner.is_empty()
+        walk(value, old, schema, path, mode, &mut inner);
+        inner
     };
-    let must = |what: &str| FieldError::invalid(path, "", format!("{path:?} must validate {what}"));
-    for schema in &checks.all_of {
-        walk(value, schema, path, mode, errors);
+    let must = |what: String| FieldError::invalid(NO_FIELD, "", format!("{path:?} must {what}"));
+    let all: Vec<Vec<FieldError>> = checks.all_of.iter().map(violations).collect();
+    let failed = all.iter().filter(|errors| !errors.is_empty()).count();
+    if failed > 0 {
+        let none = if failed == all.len() { ". None validated" } else { "" };
+        errors.push(must(format!("validate all the schemas (allOf){none}")));
+        errors.extend(all.into_iter().flatten());
     }
-    if !checks.any_of.is_empty() && !checks.any_of.iter().any(fits) {
-        errors.push(must("at least one schema (anyOf)"));
+    let any: Vec<Vec<FieldError>> = checks.any_of.iter().map(violations).collect();
+    if !any.is_empty() && any.iter().all(|errors| !errors.is_empty()) {
+        errors.push(must("validate at least one schema (anyOf)".into()));
+        errors.extend(nearest(any));
     }
-    if !checks.one_of.is_empty() && checks.one_of.iter().filter(|schema| fits(schema)).count() != 1 {
-        errors.push(must("one and only one schema (oneOf)"));
+    let one: Vec<Vec<FieldError>> = checks.one_of.iter().map(violations).collect();
+    match one.iter().filter(|errors| errors.is_empty()).count() {
+        0 if !one.is_empty() => {
+            errors.push(must(
+                "validate one and only one schema (oneOf). Found none valid".into(),
+            ));
+            errors.extend(nearest(one));
+        }
+        0 | 1 => {}
+        many => {
+            let found = format!("Found {many} valid alternatives");
+            errors.push(must(format!("validate one and only one schema (oneOf). {found}")));
+        }
     }
-    if checks.not.as_ref().is_some_and(|schema| fits(schema)) {
-        errors.push(FieldError::invalid(
-            path,
-            "",
-            format!("{path:?} must not validate the schema (not)"),
-        ));
+    if checks.not.as_ref().is_some_and(|schema| violations(schema).is_empty()) {
+        errors.push(must("not validate the schema (not)".into()));
     }
+}
+
+/// The violations of the alternative that has the fewest.
+fn nearest(alternatives: Vec<Vec<FieldError>>) -> Vec<FieldError> {
+    alternatives.into_iter().min_by_key(Vec::len).unwrap_or_default()
+}
+
+/// A bound as the API prints it: whole for whole numbers, and with an exponent from a million on otherwise.
+fn bound_text(bound: f64, is_whole: bool) -> String {
+    if is_whole && bound.fract() == 0.0 {
+        return format!("{bound:.0}");
+    }
+    let exponent = if bound == 0.0 { 0.0 } else { bound.abs().log10().floor() };
+    if (-4.0..6.0).contains(&exponent) {
+        return bound.to_string();
+    }
+    let text = format!("{bound:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+fn quoted(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), |text| format!("{text:?}"))
 }
 
 fn duplicates(items: &[Value], list: &ListType, path: &str, errors: &mut Vec<FieldError>) {
@@ -240,3 +315,6 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
 fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
+
+/// How the API names the field of an error that has none.
+pub(crate) const NO_FIELD: &str = "<nil>";

@@ -7,7 +7,6 @@ use crate::{
     field::FieldError,
     kinds::custom,
     object::{Object as _, child_mut, list_at, set_default, text_at},
-    schema::ANY,
     status::Status,
 };
 
@@ -87,22 +86,22 @@ impl Rules for Definitions {
     }
 }
 
-fn wrong_schema(version: &Value, n: usize) -> Option<FieldError> {
+fn wrong_schema(version: &Value, n: usize) -> Vec<FieldError> {
     let at = format!("spec.versions[{n}].schema.openAPIV3Schema");
     let Some(schema) = version.get("schema").and_then(|schema| schema.get("openAPIV3Schema")) else {
-        return Some(FieldError::required(at, "schemas are required"));
+        return vec![FieldError::required(at, "schemas are required")];
     };
     if schema["type"] != "object" {
-        return Some(FieldError::invalid(
+        return vec![FieldError::invalid(
             format!("{at}.type"),
             schema["type"].clone(),
             "must be object at the root",
-        ));
+        )];
     }
-    let anything = std::sync::Arc::new(ANY.clone());
-    custom::schema(version, n, &anything)
-        .err()
-        .map(|error| FieldError::invalid(error.path, "", error.what))
+    match custom::schema_and_rules(version, n) {
+        Ok((_, wrong_rules)) => wrong_rules,
+        Err(error) => vec![FieldError::invalid(error.path, "", error.what)],
+    }
 }
 
 /// Fills the status: names are accepted and served at once.

@@ -1,0 +1,262 @@
+//! The servers: installed, configured, started on the loopback and on one core, and ended with us.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::zone::Material;
+use crate::repository;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Kind {
+    Ours,
+    Nsd,
+    Knot,
+    Bind,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Nsd => "nsd",
+            Self::Knot => "knot",
+            Self::Bind => "bind",
+        }
+    }
+
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Ours => repository::target_directory().join("release/tombolo-lighthouse-dns"),
+            Self::Nsd => "/usr/sbin/nsd".into(),
+            Self::Knot => "/usr/sbin/knotd".into(),
+            Self::Bind => "/usr/sbin/named".into(),
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Bind => "bind9",
+            other => other.name(),
+        }
+    }
+
+    pub(super) fn is_installed(self) -> bool {
+        self.program().exists()
+    }
+
+    /// The command that serves the zone in the foreground, with one worker.
+    fn command(self, material: &Material, folder: &Path, port: u16) -> anyhow::Result<Command> {
+        let config = folder.join("server.conf");
+        let (dir, zone) = (folder.display(), material.zone.display());
+        let text = match self {
+            Self::Ours => String::new(),
+            Self::Nsd => format!(
+                "server:\n  server-count: 1\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  chroot: \"\"\n  database: \"\"\n  \
+                 zonesdir: \"{dir}\"\n  pidfile: \"{dir}/pid\"\n  xfrdfile: \"{dir}/xfrd\"\n  zonelistfile: \"{dir}/zones\"\n  \
+                 minimal-responses: yes\n  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\n\
+                 zone:\n  name: clusterset.local\n  zonefile: \"{zone}\"\n"
+            ),
+            Self::Knot => format!(
+                "server:\n  rundir: {dir}\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
+                 database:\n  storage: {dir}\nlog:\n  - target: stderr\n    any: error\n\
+                 zone:\n  - domain: clusterset.local\n    file: {zone}\n    zonefile-load: whole\n    journal-content: none\n"
+            ),
+            Self::Bind => format!(
+                "options {{ directory \"{dir}\"; pid-file \"{dir}/pid\"; session-keyfile \"{dir}/key\"; listen-on port {port} {{ 127.0.0.1; }};\n\
+                 listen-on-v6 {{ none; }}; recursion no; minimal-responses yes; dnssec-validation no; }};\ncontrols {{ }};\n\
+                 zone \"clusterset.local\" {{ type primary; file \"{zone}\"; }};\n"
+            ),
+        };
+        fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]).arg(self.program());
+        match self {
+            Self::Ours => command
+                .args([
+                    "--udp-threads",
+                    "1",
+                    "--rate-limit",
+                    "0",
+                    "--admin",
+                    "127.0.0.1:0",
+                    "--listen",
+                ])
+                .arg(format!("127.0.0.1:{port}"))
+                .arg("--snapshot")
+                .arg(&material.snapshot),
+            Self::Nsd => command.arg("-d").arg("-c").arg(&config),
+            Self::Knot => command.arg("-c").arg(&config),
+            Self::Bind => command.args(["-f", "-n", "1", "-U", "1", "-c"]).arg(&config),
+        };
+        Ok(command)
+    }
+}
+
+/// Installs the server, if it is Debian's and missing.
+pub(super) fn require(kind: Kind) -> anyhow::Result<()> {
+    if !kind.is_installed() && kind != Kind::Ours {
+        install(kind.package())?;
+    }
+    ensure!(kind.is_installed(), "there is no {}", kind.program().display());
+    Ok(())
+}
+
+/// Installs a package of Debian without starting what is in it.
+pub(super) fn install(package: &str) -> anyhow::Result<()> {
+    eprintln!("  installing {package}");
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    let is_ours = !policy.exists();
+    if is_ours {
+        // Debian's way to say that no service is to be started.
+        fs::write(policy, "#!/bin/sh\nexit 101\n").context("cannot keep services from being started")?;
+        repository::run(Command::new("chmod").arg("755").arg(policy))?;
+    }
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "-y", "-qq", "--no-install-recommends", package]);
+    let installed = repository::run(apt.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()));
+    if is_ours {
+        fs::remove_file(policy).with_context(|| format!("cannot remove {}", policy.display()))?;
+    }
+    installed
+}
+
+/// A server that answers.
+pub(super) struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    pub(super) fn start(kind: Kind, material: &Material, folder: &Path) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let log = folder.join("log");
+        let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = kind.command(material, folder, port)?;
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn();
+        let process = process.with_context(|| format!("cannot start {}", kind.name()))?;
+        let mut server = Self { process, port };
+        let asking = UdpSocket::bind("127.0.0.1:0")?;
+        asking.connect(("127.0.0.1", port))?;
+        asking.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut response = [0; 512];
+        loop {
+            let said = || fs::read_to_string(&log).unwrap_or_default();
+            ensure!(
+                server.process.try_wait()?.is_none(),
+                "{} ended: {}",
+                kind.name(),
+                said()
+            );
+            ensure!(
+                Instant::now() < deadline,
+                "{} does not answer in {PATIENCE:?}: {}",
+                kind.name(),
+                said()
+            );
+            // Until it listens, the kernel refuses.
+            let _ = asking.send(QUERY);
+            if let Ok(length) = asking.recv(&mut response)
+                && length > 12
+                && response[3] & 0x0f == 0
+                && response[7] > 0
+            {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// User and system time of its processes.
+    pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        let mut ticks = 0.0;
+        for pid in self.processes()? {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            let (_, after) = stat.rsplit_once(") ").context("a process without a name")?;
+            let fields: Vec<&str> = after.split(' ').collect();
+            ticks += fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+        }
+        Ok(ticks / TICKS_PER_SECOND)
+    }
+
+    /// Resident memory of its largest process; what processes share is not counted twice.
+    pub(super) fn rss_mb(&self) -> anyhow::Result<f64> {
+        let mut largest = 0.0_f64;
+        for pid in self.processes()? {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let kilobytes = line
+                .and_then(|line| line.split_whitespace().next())
+                .context("no VmRSS")?;
+            largest = largest.max(kilobytes.parse::<f64>()? / 1024.0);
+        }
+        Ok(largest)
+    }
+
+    /// The process that we started, and its descendants.
+    fn processes(&self) -> anyhow::Result<Vec<u32>> {
+        let mut parents = BTreeMap::new();
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let parent = stat
+                .rsplit_once(") ")
+                .and_then(|(_, after)| after.split(' ').nth(1)?.parse::<u32>().ok());
+            if let (Some(pid), Some(parent)) = (pid, parent) {
+                parents.insert(pid, parent);
+            }
+        }
+        let mut found = vec![self.process.id()];
+        let mut next = 0;
+        while let Some(parent) = found.get(next).copied() {
+            found.extend(parents.iter().filter(|(_, of)| **of == parent).map(|(pid, _)| *pid));
+            next += 1;
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.process.id().cast_signed());
+        // TERM first: NSD ends its children by that.
+        let _ = kill(pid, Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if matches!(self.process.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let socket = UdpSocket::bind("127.0.0.1:0").context("cannot find a free port")?;
+    Ok(socket.local_addr()?.port())
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// `USER_HZ`, which is 100 on every platform that we run on.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// For `dns-version.clusterset.local`, TXT.
+const QUERY: &[u8] =
+    b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x0bdns-version\x0aclusterset\x05local\x00\x00\x10\x00\x01";
