@@ -125,10 +125,7 @@ pub(super) fn apply(
     }
     let who = applier(write);
     let now = write.time();
-    let request = ApplyRequest {
-        who: &who,
-        force,
-    };
+    let request = ApplyRequest { who: &who, force };
     let mut managers = Managers::read(live);
     let mut new = managers.apply(live, &config, &write.kind.schema, &request)?;
     conform(
@@ -164,10 +161,7 @@ fn apply_new(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, config: Value) ->
         config.drop_meta(field);
     }
     let (who, now) = (applier(write), write.time());
-    let request = ApplyRequest {
-        who: &who,
-        force: true,
-    };
+    let request = ApplyRequest { who: &who, force: true };
     let mut managers = Managers::default();
     managers.apply(&create::empty(write), &config, &write.kind.schema, &request)?;
     managers.touch(&who, &now);

@@ -11,5 +11,6 @@ mod devices;
 mod ecn;
 mod lanes;
 mod module;
+mod soak;
 mod stock;
 mod traffic;
