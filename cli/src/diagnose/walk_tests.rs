@@ -50,6 +50,7 @@ fn well() -> Facts {
             gateways: vec![gateway],
             exports: vec![exported("east", 2)],
             wishes: Vec::new(),
+            imports: Vec::new(),
             live_agents: ["gw1".to_owned()].into(),
         },
         namespace: "shop".to_owned(),

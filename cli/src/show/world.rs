@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use futures::try_join;
-use k8s_api::mcs::ServiceExport;
+use k8s_api::mcs::{ServiceExport, ServiceImport};
 use k8s_api::{Cluster, ConnectionStatus, ExportedService, Gateway, condition};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::ListParams;
@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) exports: Vec<ExportedService>,
     /// Our users' wishes.
     pub(crate) wishes: Vec<ServiceExport>,
+    /// What is imported here.
+    pub(crate) imports: Vec<ServiceImport>,
     /// Nodes whose gateway agent runs.
     pub(crate) live_agents: BTreeSet<String>,
 }
@@ -54,6 +56,7 @@ impl World {
         let exports: Api<ExportedService> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
         let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
         let wishes: Api<ServiceExport> = Api::all(client.clone());
+        let imports: Api<ServiceImport> = Api::all(client.clone());
         let read = async {
             try_join!(
                 secrets.get_opt(BROKER_SECRET),
@@ -61,10 +64,11 @@ impl World {
                 gateways.list(&all),
                 exports.list(&all),
                 wishes.list(&all),
+                imports.list(&all),
                 pods.list(&agents),
             )
         };
-        let (secret, clusters, gateways, exports, wishes, pods) = match read.await {
+        let (secret, clusters, gateways, exports, wishes, imports, pods) = match read.await {
             Ok(read) => read,
             Err(error) if is_not_found(&error) => bail!(no_member(cluster)),
             Err(error) => return Err(cluster.failed("read the state of the clusterset")(error)),
@@ -81,6 +85,7 @@ impl World {
             gateways: gateways.items,
             exports: exports.items,
             wishes: wishes.items,
+            imports: imports.items,
             live_agents: pods.iter().filter(|pod| is_ready(pod)).filter_map(node_of).collect(),
         })
     }

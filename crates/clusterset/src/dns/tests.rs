@@ -273,3 +273,32 @@ fn a_dead_name_above_a_live_one_is_not_denied() {
     assert_eq!(view.lookup("cart.shop.svc"), Some(&Records::NonTerminal));
     assert_eq!(view.lookup("west.cart.shop.svc"), Some(&Records::Dead));
 }
+
+#[test]
+fn rule_18_the_bare_name_has_one_service_record_for_ports_of_one_number() {
+    let mut snapshot = snapshot(&[("west", USABLE)]);
+    export(&mut snapshot, "west", 1, ImportKind::ClusterSetIP, &["10.2.0.1"]);
+    let ports = vec![port("tcp", Protocol::Tcp, 42), port("udp", Protocol::Udp, 42)];
+    import(&mut snapshot, &["243.0.0.7"], ports);
+    let view = zone_view(&snapshot, ClusterNames::Reserved);
+    assert_eq!(srv(&view, "cart.shop.svc"), ["42 cart.shop.svc"]);
+}
+
+#[test]
+fn rule_22_a_headless_name_has_one_service_record_for_each_endpoint() {
+    let mut snapshot = snapshot(&[("west", USABLE)]);
+    export(
+        &mut snapshot,
+        "west",
+        1,
+        ImportKind::Headless,
+        &["10.2.0.1", "10.2.0.2"],
+    );
+    for export in snapshot.exports.values_mut() {
+        export.ports = vec![port("tcp", Protocol::Tcp, 42), port("udp", Protocol::Udp, 42)];
+        export.endpoints[0].hostname = Some("web-0".to_owned());
+    }
+    let view = zone_view(&snapshot, ClusterNames::Reserved);
+    let expected = ["42 web-0.west.cart.shop.svc", "42 10-2-0-2.west.cart.shop.svc"];
+    assert_eq!(srv(&view, "cart.shop.svc"), expected);
+}

@@ -77,7 +77,7 @@ fn snapshot(services: u32) -> Snapshot {
     };
     snapshot.clusters.insert(own.clone(), cluster);
     for number in 0..services {
-        let key = ServiceKey::new("shop", &name(number));
+        let key = ServiceKey::new("shop", name(number));
         let port = ExportedPort {
             name: "http".to_owned(),
             protocol: Protocol::Tcp,

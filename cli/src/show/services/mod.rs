@@ -1,19 +1,24 @@
-//! `show services`: a row for each export of each cluster, and for each wish that came to nothing.
+//! `show services`: a row for each export of each cluster, and for each wish that came to nothing; and what becomes of a connection from
+//! here.
+
+mod choice;
 
 use jiff::Timestamp;
 use k8s_api::ExportedService;
 use k8s_api::mcs::{self, ServiceExport};
 use serde::Serialize;
 
-use super::Report;
-use super::figures;
-use super::world::{self, World};
 use crate::output::{Shown, Table};
+use crate::show::Report;
+use crate::show::figures;
+use crate::show::world::{self, World};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tombolo show services
-  tombolo show services -o wide
+  tombolo show services -o wide       # also why
+
+SHARE is this cluster's: what part of new connections from here each exporter would get.
 
 Exit codes: 0 every export of this cluster is ready, 1 failed, 3 not every export is ready.";
 
@@ -36,6 +41,14 @@ struct Row {
     ports: Vec<String>,
     ready_endpoints: u32,
     ips: Vec<String>,
+    /// Of the import in this cluster.
+    clusterset_ips: Vec<String>,
+    /// Whether this cluster imports it.
+    is_imported: bool,
+    /// Percent of this cluster's new connections that this exporter would get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_percent: Option<u32>,
+    why: String,
     dns_name: String,
     status: String,
     message: String,
@@ -69,6 +82,16 @@ fn row(world: &World, export: &ExportedService, now: Timestamp) -> Row {
         None if spec.ready_count == 0 => ("ready".to_owned(), "no endpoint is ready".to_owned()),
         None => ("ready".to_owned(), String::new()),
     };
+    let import = world
+        .imports
+        .iter()
+        .find(|import| world::full_name(*import) == (spec.namespace.clone(), spec.name.clone()));
+    let same: Vec<&ExportedService> = world
+        .exports
+        .iter()
+        .filter(|other| (&other.spec.namespace, &other.spec.name) == (&spec.namespace, &spec.name))
+        .collect();
+    let part = choice::part(world, import, &same, export);
     let exported: Option<Timestamp> = spec.exported_at.parse().ok();
     Row {
         namespace: spec.namespace.clone(),
@@ -82,6 +105,10 @@ fn row(world: &World, export: &ExportedService, now: Timestamp) -> Row {
             .collect(),
         ready_endpoints: spec.ready_count,
         ips: spec.service_ips.clone(),
+        clusterset_ips: import.and_then(|import| import.spec.ips.clone()).unwrap_or_default(),
+        is_imported: import.is_some(),
+        share_percent: part.share,
+        why: part.why,
         dns_name: dns_name(&spec.name, &spec.namespace),
         status,
         message,
@@ -147,12 +174,14 @@ impl Shown for Services {
             "TYPE",
             "PORTS",
             "ENDPOINTS",
+            "CLUSTERSET IP",
+            "SHARE",
             "STATUS",
             "AGE",
             "MESSAGE",
         ];
         if wide {
-            columns.extend(["IPS", "DNS NAME"]);
+            columns.extend(["WHY", "IPS", "DNS NAME"]);
         }
         let mut table = Table::new(&columns);
         for row in &self.services {
@@ -163,12 +192,14 @@ impl Shown for Services {
                 row.kind.clone(),
                 row.ports.join(","),
                 row.ready_endpoints.to_string(),
+                row.clusterset_ips.join(","),
+                row.share_percent.map(|share| format!("{share}%")).unwrap_or_default(),
                 row.status.clone(),
                 row.age.clone(),
                 row.message.clone(),
             ];
             if wide {
-                cells.extend([row.ips.join(","), row.dns_name.clone()]);
+                cells.extend([row.why.clone(), row.ips.join(","), row.dns_name.clone()]);
             }
             table.row(cells);
         }
@@ -191,6 +222,7 @@ impl Report for Services {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_api::mcs::ServiceImport;
     use serde_json::{Value, json};
 
     fn export(cluster: &str) -> ExportedService {
@@ -198,6 +230,15 @@ mod tests {
             "apiVersion": "tombolo.dev/v1alpha1", "kind": "ExportedService", "metadata": { "name": "x" },
             "spec": { "clusterId": cluster, "namespace": "shop", "name": "cart", "type": "ClusterSetIP", "readyCount": 2,
                 "ports": [{ "name": "web", "protocol": "TCP", "port": 80 }], "exportedAt": "2026-01-01T00:00:00Z" },
+        }))
+        .unwrap()
+    }
+
+    fn import() -> ServiceImport {
+        serde_json::from_value(json!({
+            "apiVersion": "multicluster.x-k8s.io/v1beta1", "kind": "ServiceImport",
+            "metadata": { "name": "cart", "namespace": "shop" },
+            "spec": { "type": "ClusterSetIP", "ports": [], "ips": ["244.174.0.9"] },
         }))
         .unwrap()
     }
@@ -218,16 +259,17 @@ mod tests {
             own: "east".into(),
             exports: vec![export("west"), export("east")],
             wishes: vec![wish("nope", &invalid)],
+            imports: vec![import()],
             ..World::default()
         };
         let report = report(&world, "2026-01-01T00:01:00Z".parse().unwrap());
         assert_eq!(
             report.table(false).render(false),
             "\
-NAMESPACE  NAME  CLUSTER  TYPE          PORTS   ENDPOINTS  STATUS  AGE  MESSAGE
-shop       cart  east     ClusterSetIP  80/TCP  2          ready   60s  -
-shop       cart  west     ClusterSetIP  80/TCP  2          ready   60s  -
-shop       nope  east     -             -       0          error   -    NoService: there is no Service shop/nope
+NAMESPACE  NAME  CLUSTER  TYPE          PORTS   ENDPOINTS  CLUSTERSET IP  SHARE  STATUS  AGE  MESSAGE
+shop       cart  east     ClusterSetIP  80/TCP  2          244.174.0.9    100%   ready   60s  -
+shop       cart  west     ClusterSetIP  80/TCP  2          244.174.0.9    0%     ready   60s  -
+shop       nope  east     -             -       0          -              -      error   -    NoService: there is no Service shop/nope
 "
         );
         assert_eq!(report.trouble().unwrap(), "not every export is ready: shop/nope: error");
