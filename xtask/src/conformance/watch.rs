@@ -153,4 +153,4 @@ const IDLE: Duration = Duration::from_millis(150);
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// More writes than the server keeps.
-const HISTORY: usize = 600;
+const HISTORY: usize = 4200;
