@@ -132,7 +132,7 @@ fn check_size(value: &Value, checks: &Checks, path: &str, errors: &mut Vec<Field
                 wrong(
                     value.clone(),
                     format!("should be {what} {}", bound_text(bound, is_whole)),
-                )
+                );
             };
             match checks.minimum {
                 Some((bound, true)) if number <= bound => wrong("greater than", bound),
