@@ -231,7 +231,11 @@ impl Replay<'_> {
             // Both are the server's own.
             object.retain(|key, _| key != "spec" && key != "status");
         }
-        let status = object.get("status").cloned();
+        // A definition's is the server's own as well.
+        let status = object
+            .get("status")
+            .filter(|_| object["kind"] != "CustomResourceDefinition")
+            .cloned();
         let made = self.admin("POST", &(path.collection() + &query), Some(&object)).await;
         if !made.status.is_success() {
             return;

@@ -71,8 +71,7 @@ impl<'a> Replay<'a> {
     pub(crate) async fn step(&mut self, recording: &Recording) -> Vec<Difference> {
         self.names.enter(recording.group());
         self.mend(recording).await;
-        let body = recording.response.body.as_ref();
-        if body.is_some_and(|body| body["reason"] == "Expired") {
+        if recording.response.events.is_none() && recording.is_expired() {
             self.outrun_history(recording).await;
         }
         if recording.response.events.is_some() {
@@ -161,7 +160,8 @@ impl<'a> Replay<'a> {
 
     /// The recorded request with our names in it.
     pub(crate) async fn request(&mut self, recording: &Recording) -> Request<Body> {
-        let newest = self.newest().await;
+        // What had expired there is asked for from before everything that we keep.
+        let newest = if recording.is_expired() { 1 } else { self.newest().await };
         let recorded = &recording.request;
         let mut request = Request::builder().method(recorded.method.as_str());
         request = request.uri(self.path(&recorded.path, newest));
