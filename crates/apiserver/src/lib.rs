@@ -10,6 +10,7 @@
 //!   │        with  kinds   (tables and rules of kinds)    schema  (defaults, pruning, validation)
 //!   │              patch   (merge, JSON, strategic)       apply   (who owns which field)
 //!   │              rbac    (who may do what)              auth    (whose token is this)
+//!   │              cel     (rules as expressions)         admission  (policies on everybody's writes)
 //!  store   objects, one revision counter, bounded history              pure and synchronous; answers every read
 //!   │
 //!  journal one redb file, group commit, loading at start                the only code that touches files
@@ -57,10 +58,17 @@
 //! it. Clients may have seen revisions that the backup has not, and will ask for what came after them; so a restored server goes on a
 //! thousand million revisions later, with its floor there: every old revision is expired, and none is given a second time.
 //!
+//! # Rules in CEL
+//!
+//! A definition may hold its objects to rules (`x-kubernetes-validations`), an administrator everybody's writes to policies
+//! (ValidatingAdmissionPolicy). Both are compiled when they are written and refused if they cannot be meant: a name that does not
+//! exist, an operator that cannot fit. When they are evaluated, every loop pays for its elements, so that no rule holds a write up.
+//!
 //! # Outside
 //!
-//! CEL rules (`x-kubernetes-validations`) and admission policies, webhooks, aggregation, protobuf (some kubectl commands send it: `create namespace`, `create token`, `auth`), pod exec and logs, scale
-//! subresources, conversion other than `None`, garbage collection by owner references (a controller's work).
+//! Webhooks, aggregation, protobuf (some kubectl commands send it: `create namespace`, `create token`, `auth`), pod exec and logs,
+//! conversion other than `None`, garbage collection by owner references (a controller's work). Of policies: the `authorizer`
+//! variable and audit annotations.
 
 #![forbid(unsafe_code)]
 

@@ -17,6 +17,7 @@ use crate::{
     auth::{Tokens, User},
     journal::{self, Journal, JournalError},
     kinds::{Registry, builtin, custom, rules::ServicePrefixes},
+    object::text_at,
     rest::{self, FieldValidation, Write},
     schema::Schema,
     status::Status,
@@ -224,6 +225,10 @@ impl Server {
     fn update_definition(&self, change: &Change) {
         if change.deleted {
             self.change_registry(|registry| registry.replace_custom(&change.key.place.name, Vec::new()));
+            self.progress.wake(&Resource::new(
+                text_at(&change.object, &["spec", "group"]),
+                text_at(&change.object, &["spec", "names", "plural"]),
+            ));
         } else {
             self.serve_definition(&change.object);
         }
@@ -271,7 +276,7 @@ impl Server {
             root_ca: self.root_ca(),
             namespace,
             subresource: "",
-            manager: "apiserver",
+            manager: "kube-apiserver",
             validation: FieldValidation::Ignore,
             now: Timestamp::now(),
         })
@@ -295,6 +300,14 @@ impl Progress {
             if let Some(sender) = resources.get(&change.key.resource) {
                 sender.send_replace(change.revision);
             }
+        }
+    }
+
+    /// Lets the watchers of a resource look whether it is still there.
+    fn wake(&self, resource: &Resource) {
+        let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = resources.get(resource) {
+            sender.send_modify(|_| {});
         }
     }
 

@@ -87,6 +87,16 @@ impl Status {
         status
     }
 
+    /// No such path, told in plain text: nothing of the API is there.
+    pub(crate) fn no_such_page() -> Self {
+        Self::new(404, "", "404 page not found")
+    }
+
+    /// Whether this is told in plain text.
+    pub(crate) fn is_page(&self) -> bool {
+        self.code == 404 && self.reason.is_empty()
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
         let mut status = Self::new(405, "MethodNotAllowed", message);

@@ -1,6 +1,6 @@
 //! The CustomResourceDefinitions, generated from the types. `cargo xtask crds` writes them to `deploy/crds`.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;
 
 use crate::{Broker, Cluster, ExportedService, Gateway, RouteAgent, mcs};
@@ -19,7 +19,7 @@ pub fn member() -> Vec<CustomResourceDefinition> {
 
 /// The MCS API, both served versions, with the labels by which its releases avoid a downgrade.
 pub fn mcs() -> Vec<CustomResourceDefinition> {
-    [mcs::ServiceExport::crd(), mcs::ServiceImport::crd()]
+    [with_empty_spec(mcs::ServiceExport::crd()), mcs::ServiceImport::crd()]
         .into_iter()
         .map(with_v1alpha1)
         .collect()
@@ -44,6 +44,21 @@ fn document(crd: &CustomResourceDefinition) -> (String, String) {
     let yaml = serde_saphyr::to_string(&value).expect("plain data has a YAML form");
     let text = format!("# Generated from the Rust types by `cargo xtask crds`; do not edit.\n{yaml}");
     (format!("{}.yaml", name(crd)), text)
+}
+
+/// Most exports are a name and nothing else: their spec is filled in, for our readers expect one.
+fn with_empty_spec(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let properties = schema.and_then(|schema| schema.properties.as_mut());
+        if let Some(spec) = properties.and_then(|properties| properties.get_mut("spec")) {
+            spec.default = Some(JSON(serde_json::json!({})));
+        }
+    }
+    crd
 }
 
 fn with_v1alpha1(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {

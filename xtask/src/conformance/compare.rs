@@ -1,6 +1,6 @@
 //! What differs between a recorded answer and ours.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde_json::Value;
 
@@ -44,8 +44,33 @@ pub(crate) fn bodies(names: &mut Names, theirs: &Value, ours: &Value) -> Vec<Dif
         names,
         differences: &mut differences,
     };
-    walk.value("", "", theirs, ours);
+    walk.value("", "", &settled(theirs), &settled(ours));
     differences
+}
+
+/// Several causes of one refusal come in the order in which a map was walked, which is another one every time; the message
+/// repeats them.
+fn settled(body: &Value) -> Cow<'_, Value> {
+    let causes = body["details"]["causes"].as_array().filter(|causes| causes.len() > 1);
+    let Some(causes) = causes.filter(|_| body["reason"] == "Invalid") else {
+        return Cow::Borrowed(body);
+    };
+    let mut causes = causes.clone();
+    causes.sort_by_key(Value::to_string);
+    let mut body = body.clone();
+    if let Some((start, list)) = body["message"]
+        .as_str()
+        .and_then(|message| message.split_once(" is invalid: ["))
+    {
+        let mut left = list.to_owned();
+        for cause in &causes {
+            let text = |key: &str| cause[key].as_str().unwrap_or_default();
+            left = left.replacen(&format!("{}: {}", text("field"), text("message")), "", 1);
+        }
+        body["message"] = format!("{start} is invalid: [{left}").into();
+    }
+    body["details"]["causes"] = causes.into();
+    Cow::Owned(body)
 }
 
 struct Walk<'a> {
@@ -176,6 +201,24 @@ mod tests {
         let ours = json!({"metadata": {"uid": "b", "resourceVersion": "9", "creationTimestamp": "2026-12-01T10:00:00Z",
             "generateName": "x-", "name": "x-fghij"}, "ref": {"uid": "b"}});
         assert_eq!(places(&theirs, &ours), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_order_of_causes_does_not_count_but_their_number_does() {
+        let status = |fields: &[&str]| {
+            let causes: Vec<Value> = fields
+                .iter()
+                .map(|field| json!({"field": field, "message": "bad"}))
+                .collect();
+            let list: Vec<String> = fields.iter().map(|field| format!("{field}: bad")).collect();
+            json!({"reason": "Invalid", "message": format!("X is invalid: [{}]", list.join(", ")), "details": {"causes": causes}})
+        };
+        assert_eq!(places(&status(&["a", "b"]), &status(&["b", "a"])), Vec::<String>::new());
+        assert_ne!(places(&status(&["a", "b"]), &status(&["b", "c"])), Vec::<String>::new());
+        assert_ne!(
+            places(&status(&["a", "b"]), &status(&["a", "b", "c"])),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

@@ -58,6 +58,14 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// The kind of the objects of a collection, if one was shown.
+    fn kind(&self, path: &Path) -> String {
+        let start = path.of("", "").object();
+        let mut shown = self.objects.iter().filter(|(at, _)| at.starts_with(&start));
+        let kind = shown.find_map(|(_, states)| states.first()?.1["kind"].as_str());
+        kind.unwrap_or("Mending").to_owned()
+    }
+
     /// What is known of an object before a step: its last state before it, or the first one after.
     fn before(&self, path: &str, recording: &str) -> Option<&'a Value> {
         let states = self.objects.get(path)?;
@@ -69,6 +77,7 @@ impl<'a> Shown<'a> {
 impl Replay<'_> {
     /// Makes what the recorded server must have held before this step, and removes what it cannot have held.
     pub(crate) async fn mend(&mut self, recording: &Recording) {
+        self.mend_group(recording).await;
         let Some(path) = Path::parse(&recording.request.path) else {
             return;
         };
@@ -110,6 +119,18 @@ impl Replay<'_> {
         let key = (path.group().to_owned(), path.plural.clone());
         let served = recording.response.status != 404 || !path.name.is_empty();
         let Some(definition) = self.shown.definitions.get(&key).copied() else {
+            if served && recording.response.status < 500 && is_custom(path.group()) {
+                let (_, version) = path.version.rsplit_once('/').unwrap_or_default();
+                let kind = self.shown.kind(path);
+                self.define(
+                    path.group(),
+                    &path.plural,
+                    &kind,
+                    !path.namespace.is_empty(),
+                    &[version],
+                )
+                .await;
+            }
             return;
         };
         let name = definition["metadata"]["name"].as_str().unwrap_or_default();
@@ -118,6 +139,49 @@ impl Replay<'_> {
         if served && !self.exists(&at).await {
             self.make(&at, definition).await;
         }
+    }
+
+    /// A group that was served has a kind, whatever that was.
+    async fn mend_group(&self, recording: &Recording) {
+        let Some(body) = recording
+            .response
+            .body
+            .as_ref()
+            .filter(|body| body["kind"] == "APIGroup")
+        else {
+            return;
+        };
+        let group = body["name"].as_str().unwrap_or_default();
+        let versions = body["versions"].as_array().into_iter().flatten();
+        let versions: Vec<&str> = versions.filter_map(|version| version["version"].as_str()).collect();
+        if is_custom(group) {
+            self.define(group, "mendings", "Mending", true, &versions).await;
+        }
+    }
+
+    /// Defines a kind that keeps everything, if nothing serves its group.
+    async fn define(&self, group: &str, plural: &str, kind: &str, namespaced: bool, versions: &[&str]) {
+        if self
+            .admin("GET", &format!("/apis/{group}"), None)
+            .await
+            .status
+            .is_success()
+        {
+            return;
+        }
+        let version = |(n, name): (usize, &&str)| {
+            json!({"name": name, "served": true, "storage": n == 0, "schema": {"openAPIV3Schema":
+                {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})
+        };
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.{group}")},
+            "spec": {"group": group, "scope": if namespaced { "Namespaced" } else { "Cluster" },
+                "names": {"plural": plural, "kind": kind},
+                "versions": versions.iter().enumerate().map(version).collect::<Vec<_>>()},
+        });
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        self.admin("POST", path, Some(&definition)).await;
     }
 
     pub(crate) async fn mend_namespace(&mut self, namespace: &str) {
@@ -167,7 +231,11 @@ impl Replay<'_> {
             // Both are the server's own.
             object.retain(|key, _| key != "spec" && key != "status");
         }
-        let status = object.get("status").cloned();
+        // A definition's is the server's own as well.
+        let status = object
+            .get("status")
+            .filter(|_| object["kind"] != "CustomResourceDefinition")
+            .cloned();
         let made = self.admin("POST", &(path.collection() + &query), Some(&object)).await;
         if !made.status.is_success() {
             return;
@@ -209,6 +277,11 @@ impl Path {
     fn subresource_of(&self, recording: &Recording) -> String {
         Self::parse(&recording.request.path).map_or_else(String::new, |path| path.subresource)
     }
+}
+
+/// Whether a group can come from a definition: not those of Kubernetes itself.
+fn is_custom(group: &str) -> bool {
+    group.contains('.') && !group.ends_with(".k8s.io")
 }
 
 /// What a client cannot say of an object.

@@ -102,11 +102,11 @@ impl Names {
 pub(crate) fn masked(text: &str) -> String {
     static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         let masks = [
+            (r"^too old resource version: \d+ \(\d+\)$", "too old resource version"),
             (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "<precise time>"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>"),
             (r"(?i)(resource ?version[^()]*\()\d+\)", "${1}<revision>)"),
-            (r"^too old resource version: \d+ \(\d+\)$", "too old resource version"),
             (r"hash=[0-9A-Za-z]+", "hash=<hash>"),
             (r"^\d+[smhd](\d+[smh])?$", "<age>"),
         ];

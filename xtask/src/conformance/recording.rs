@@ -62,6 +62,13 @@ impl Recording {
         (200..300).contains(&self.response.status)
     }
 
+    /// Whether the history did not reach back to what was asked for.
+    pub(crate) fn is_expired(&self) -> bool {
+        let bodies = self.response.body.iter();
+        let mut told = bodies.chain(self.events().iter().map(|timed| &timed.event["object"]));
+        told.any(|told| told["reason"] == "Expired")
+    }
+
     pub(crate) fn events(&self) -> &[Timed] {
         self.response.events.as_deref().unwrap_or_default()
     }

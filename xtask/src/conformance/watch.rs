@@ -35,10 +35,7 @@ impl Stream {
 impl Replay<'_> {
     pub(crate) async fn watch(&mut self, recording: &Recording) -> Vec<Difference> {
         let expected = recording.events();
-        if expected
-            .iter()
-            .any(|timed| timed.event["object"]["reason"] == "Expired")
-        {
+        if recording.is_expired() {
             self.outrun_history(recording).await;
         }
         let request = self.request(recording).await;
@@ -153,4 +150,4 @@ const IDLE: Duration = Duration::from_millis(150);
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// More writes than the server keeps.
-const HISTORY: usize = 600;
+const HISTORY: usize = 4200;

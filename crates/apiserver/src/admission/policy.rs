@@ -1,7 +1,5 @@
 //! Policies, compiled.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::{
@@ -82,12 +80,13 @@ impl Policy {
             Err(why) => return self.failed(why),
         };
         let all = params.into_iter();
-        all.flat_map(|params| self.examine_with(txn, request, params)).collect()
+        all.flat_map(|params| self.examine_with(txn, request, params.as_deref()))
+            .collect()
     }
 
-    fn examine_with(&self, txn: &Txn<'_>, request: &Request<'_>, params: Option<Arc<Value>>) -> Vec<Finding> {
+    fn examine_with(&self, txn: &Txn<'_>, request: &Request<'_>, params: Option<&Value>) -> Vec<Finding> {
         let budget = Budget::of_object();
-        let mut known = variables::bind(txn, request, params.as_deref());
+        let mut known = variables::bind(txn, request, params);
         for condition in &self.conditions {
             match evaluate(&condition.program, &known, &budget) {
                 Ok(true) => {}

@@ -25,14 +25,6 @@ impl Rules for PolicyRules {
             default_matching(matching);
         }
         set_default(spec, "failurePolicy", "Fail");
-        for one in spec
-            .get_mut("auditAnnotations")
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            one.as_object_mut().map(|one| one.retain(|_, value| !value.is_null()));
-        }
     }
 
     fn create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {

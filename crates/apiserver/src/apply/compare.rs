@@ -32,6 +32,10 @@ pub(crate) fn compare(old: &Value, new: &Value, schema: &Schema) -> Comparison {
 fn walk(old: Option<&Value>, new: Option<&Value>, schema: &Schema, path: &mut Vec<Step>, out: &mut Comparison) {
     let some = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
     if !some(old) && !some(new) {
+        // A null that the schema allows is a value, and somebody's.
+        if schema.nullable && old.is_none() != new.is_none() {
+            leaf(old, new, path, out);
+        }
         return;
     }
     let shape = new

@@ -129,19 +129,22 @@ impl FieldSet {
         self.children.retain(|_, set| !set.is_empty());
     }
 
-    /// Every member, as a conflict names it.
+    /// Every member, as a conflict names it: those of a node before those further below.
     pub(crate) fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
+        if self.member {
+            paths.push(String::new());
+        }
         self.collect("", &mut paths);
         paths
     }
 
     fn collect(&self, prefix: &str, paths: &mut Vec<String>) {
-        if self.member {
-            paths.push(prefix.to_owned());
-        }
+        let below = |step: &Step| format!("{prefix}{}", step.display());
+        let members = self.children.iter().filter(|(_, set)| set.member);
+        paths.extend(members.map(|(step, _)| below(step)));
         for (step, set) in &self.children {
-            set.collect(&format!("{prefix}{}", step.display()), paths);
+            set.collect(&below(step), paths);
         }
     }
 

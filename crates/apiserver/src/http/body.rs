@@ -38,6 +38,16 @@ pub(crate) fn object(bytes: &[u8], content_type: &str, kind: &str) -> Result<Val
     parse(bytes, media)
 }
 
+/// The refusal of an object that does not say its kind: with the whole body, and how it starts.
+pub(crate) fn kindless(bytes: &[u8], kind: &str) -> Status {
+    let text = String::from_utf8_lossy(bytes);
+    let start: String = text.chars().take(SUMMARY).collect();
+    let more = if text.chars().count() > SUMMARY { " ..." } else { "" };
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in '{text}' ({start}{more})"
+    ))
+}
+
 /// A patch, by its media type.
 pub(crate) fn patch(bytes: &[u8], content_type: &str, force: bool) -> Result<Change, Status> {
     let json = || parse(bytes, Media::Json);
@@ -96,6 +106,9 @@ fn parse(bytes: &[u8], media: Media) -> Result<Value, Status> {
             .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}"))),
     }
 }
+
+/// How much of a body a refusal repeats as its start, in characters.
+const SUMMARY: usize = 30;
 
 /// The largest body: that of the real server.
 pub(crate) const LIMIT: usize = 3 << 20;

@@ -126,6 +126,9 @@ fn resources(registry: &Registry, group: &str, version: &str, call: &Call) -> Re
         if !kind.categories.is_empty() {
             entry["categories"] = json!(kind.categories);
         }
+        if !kind.traits.review {
+            entry["storageVersionHash"] = kind.storage_version_hash().into();
+        }
         resources.push(entry);
         for sub in kind.subresources() {
             let mut entry = json!({"name": format!("{}/{}", kind.resource.plural, sub.name), "singularName": "",

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use axum::response::Response;
+use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -24,13 +25,10 @@ pub(crate) fn index(registry: &Registry) -> Value {
     let mut paths = Map::new();
     for (group, versions) in registry.groups() {
         for version in versions {
-            let path = if group.is_empty() {
-                format!("api/{version}")
-            } else {
-                format!("apis/{group}/{version}")
-            };
-            let url = format!("/openapi/v3/{path}?hash={}", hash(registry, &group, &version));
-            paths.insert(path, json!({"serverRelativeURL": url}));
+            let path = document_path(&group, &version);
+            let url = format!("{path}?hash={}", hash(registry, &group, &version));
+            let name = path.trim_start_matches("/openapi/v3/").to_owned();
+            paths.insert(name, json!({"serverRelativeURL": url}));
         }
     }
     json!({"paths": paths})
@@ -59,6 +57,11 @@ pub(crate) fn document(
     let kinds: Vec<&Kind> = registry.of_version(group, version).map(|kind| &**kind).collect();
     if kinds.is_empty() {
         return Err(Status::no_such_path());
+    }
+    let hash = hash(registry, group, version);
+    let asked = call.query.text("hash");
+    if !asked.is_empty() && !asked.eq_ignore_ascii_case(&hash) {
+        return Ok(elsewhere(group, version, &hash));
     }
     let definitions = builtin::definitions();
     let mut schemas = Map::new();
@@ -93,7 +96,36 @@ pub(crate) fn document(
         "paths": paths,
         "components": {"schemas": schemas},
     });
-    Ok(respond::body(200, &body, &call.accept))
+    Ok(tagged(respond::body(200, &body, &call.accept), &hash))
+}
+
+/// Where the document is, for whoever has an old hash.
+fn elsewhere(group: &str, version: &str, hash: &str) -> Response {
+    let path = format!("{}?hash={hash}", document_path(group, version));
+    let mut response = respond::bytes_of(301, "application/json", Vec::new());
+    if let Ok(location) = HeaderValue::from_str(&path) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    tagged(response, hash)
+}
+
+/// Names the content, which depends on what the client accepts.
+fn tagged(mut response: Response, hash: &str) -> Response {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{hash}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn document_path(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        format!("/openapi/v3/api/{version}")
+    } else {
+        format!("/openapi/v3/apis/{group}/{version}")
+    }
 }
 
 fn identity(kind: &Kind) -> Value {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Call, body, check_allowed, duplicates, respond, reviews, route::Target, shape::Viewer, watch};
 use crate::{
     field::FieldError,
-    kinds::{Kind, Registry},
+    kinds::{Kind, Origin, Registry},
     object::{Object as _, ObjectMut as _, text_at},
     rest::{self, Change, DeleteOptions, FieldValidation, ListQuery, Outcome, Write},
     server::Server,
@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     let registry = server.registry();
     let kind = registry
         .find(&target.group, &target.version, &target.plural)
-        .ok_or_else(Status::no_such_path)?;
+        .ok_or_else(|| unknown(&registry, &target))?;
     if !call.accept.is_acceptable() {
         return Err(Status::not_acceptable());
     }
@@ -58,7 +58,10 @@ pub(crate) async fn answer(
         let sub = subresources
             .iter()
             .find(|sub| sub.name == target.subresource)
-            .ok_or_else(Status::no_such_path)?;
+            .ok_or_else(|| match kind.origin {
+                Origin::Builtin { .. } => Status::no_such_path(),
+                Origin::Custom { .. } => Status::not_found(&kind.resource, &target.name),
+            })?;
         sub.verbs.contains(&verb)
     };
     if !offered {
@@ -80,6 +83,16 @@ pub(crate) async fn answer(
         _ => request.delete_collection(body).await,
     }?;
     Ok(respond::warn(response, &warnings))
+}
+
+/// A group and version that is built in knows its resources; everything else is a path like any other.
+fn unknown(registry: &Registry, target: &Target) -> Status {
+    let mut beside = registry.of_version(&target.group, &target.version);
+    if beside.any(|kind| !kind.is_custom()) {
+        Status::no_such_path()
+    } else {
+        Status::no_such_page()
+    }
 }
 
 impl Request<'_> {
@@ -143,7 +156,7 @@ impl Request<'_> {
 
     async fn create(&self, body: Body) -> Result<Response, Status> {
         let bytes = body::read(body).await?;
-        let object = body::object(&bytes, &self.call.content_type, &self.kind.kind)?;
+        let object = self.body(&bytes)?;
         let repeated = self.repeated(&bytes, "CreateOptions")?;
         let dry_run = self.call.query.dry_run("CreateOptions")?;
         let (mut outcome, revision) = self.server.write(dry_run, |txn, registry| {
@@ -151,6 +164,15 @@ impl Request<'_> {
         })?;
         outcome.warnings.splice(0..0, repeated);
         self.show(outcome, revision, dry_run).await
+    }
+
+    /// The object in a body. What is not built in must say its kind.
+    fn body(&self, bytes: &[u8]) -> Result<Value, Status> {
+        let object = body::object(bytes, &self.call.content_type, &self.kind.kind)?;
+        if self.kind.is_custom() && object.is_object() && text_at(&object, &["kind"]).is_empty() {
+            return Err(body::kindless(bytes, &self.kind.kind));
+        }
+        Ok(object)
     }
 
     /// Warnings about fields that a body states twice, or the refusal.
@@ -183,7 +205,7 @@ impl Request<'_> {
         let change = if verb == "patch" {
             body::patch(&bytes, &self.call.content_type, query.flag("force"))?
         } else {
-            Change::Put(body::object(&bytes, &self.call.content_type, &self.kind.kind)?)
+            Change::Put(self.body(&bytes)?)
         };
         let repeated = match &change {
             Change::Put(_) => self.repeated(&bytes, options)?,

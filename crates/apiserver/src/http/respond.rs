@@ -12,11 +12,8 @@ use crate::status::Status;
 pub(crate) fn body(code: u16, value: &impl Serialize, accept: &Accept) -> Response {
     let (bytes, kind) = match accept.format() {
         Format::Json => (json(value), "application/json"),
-        Format::PrettyJson => {
-            let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
-            bytes.push(b'\n');
-            (bytes, "application/json")
-        }
+        // For people: indented, and without the final newline that programs get.
+        Format::PrettyJson => (serde_json::to_vec_pretty(value).unwrap_or_default(), "application/json"),
         Format::Yaml => {
             let value = serde_json::to_value(value).unwrap_or_default();
             (
@@ -47,6 +44,16 @@ pub(crate) fn bytes_of(code: u16, kind: &'static str, bytes: impl Into<Body>) ->
 pub(crate) fn status(status: &Status, accept: &Accept) -> Response {
     if status.code >= 500 {
         tracing::debug!(code = status.code, message = %status.message, "request failed");
+    }
+    if status.is_page() {
+        let mut response = bytes_of(
+            status.code,
+            "text/plain; charset=utf-8",
+            format!("{}\n", status.message),
+        );
+        let nosniff = HeaderValue::from_static("nosniff");
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        return response;
     }
     let mut response = body(status.code, &status.to_value(), accept);
     if let Some(seconds) = status.retry_after() {

@@ -148,6 +148,9 @@ impl Watcher {
             if !out.is_empty() {
                 return Some(out);
             }
+            if !self.is_served() {
+                break;
+            }
             let wake = tokio::select! {
                 changed = self.news.changed() => if changed.is_ok() { Wake::News } else { Wake::End },
                 () = tokio::time::sleep_until(self.deadline) => Wake::End,
@@ -168,6 +171,15 @@ impl Watcher {
             }
         }
         None
+    }
+
+    /// Whether the kind is still there: it goes with its definition.
+    fn is_served(&self) -> bool {
+        let kind = &self.viewer.kind;
+        let registry = self.server.registry();
+        registry
+            .find(kind.group(), &kind.version, &kind.resource.plural)
+            .is_some()
     }
 
     /// The newest revision up to which there is nothing left to show.

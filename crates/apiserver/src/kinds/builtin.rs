@@ -355,6 +355,7 @@ pub(crate) fn registry() -> (Registry, Builtin) {
             traits: row.traits,
             scale: None,
             rules: row.rules,
+            storage_version: "v1".into(),
             deprecation: None,
             origin: Origin::Builtin {
                 definition: row.definition,

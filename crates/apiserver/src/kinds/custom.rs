@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Kind, Origin, Traits, columns, rules, scale::Scale};
+use super::{Kind, Origin, Traits, columns, names::version_priority, rules, scale::Scale};
 use crate::{
     cel,
     field::FieldError,
@@ -34,7 +34,7 @@ fn kind(crd: &Value, version: &Value, n: usize, metadata: &Arc<Schema>) -> Resul
     let (group, kind) = (text_at(crd, &["spec", "group"]), name("kind"));
     let version_name = text_at(version, &["name"]);
     let deprecation = (version["deprecated"] == true).then(|| match text_at(version, &["deprecationWarning"]) {
-        "" => format!("{group}/{version_name} {kind} is deprecated"),
+        "" => deprecation(crd, group, version_name, &kind),
         written => written.to_owned(),
     });
     Ok(Kind {
@@ -59,12 +59,28 @@ fn kind(crd: &Value, version: &Value, n: usize, metadata: &Arc<Schema>) -> Resul
         },
         scale: Scale::read(version),
         rules: &rules::Plain,
+        storage_version: list_at(crd, &["spec", "versions"])
+            .iter()
+            .find(|version| version["storage"] == true)
+            .map_or_else(String::new, |version| text_at(version, &["name"]).to_owned()),
         deprecation,
         origin: Origin::Custom {
             crd: crd.name().to_owned(),
         },
         kind,
     })
+}
+
+/// What clients of a deprecated version are told: which version to use instead, if a newer one is not deprecated.
+fn deprecation(crd: &Value, group: &str, version: &str, kind: &str) -> String {
+    let better = list_at(crd, &["spec", "versions"])
+        .iter()
+        .filter(|other| other["served"] == true && other["deprecated"] != true)
+        .map(|other| text_at(other, &["name"]))
+        .filter(|other| version_priority(other) > version_priority(version))
+        .max_by_key(|other| version_priority(other));
+    let instead = better.map_or_else(String::new, |better| format!("; use {group}/{better} {kind}"));
+    format!("{group}/{version} {kind} is deprecated{instead}")
 }
 
 /// The schema of one version, with the fields that every object has.

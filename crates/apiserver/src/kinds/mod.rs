@@ -5,6 +5,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use sha2::{Digest as _, Sha256};
+
 use crate::{admission::Policies, schema::Schema, store::Resource};
 
 pub(crate) mod builtin;
@@ -37,6 +40,8 @@ pub(crate) struct Kind {
     /// Has a `scale` subresource.
     pub scale: Option<Scale>,
     pub rules: &'static dyn Rules,
+    /// The version that objects are stored in.
+    pub storage_version: String,
     /// What clients of this version are warned of.
     pub deprecation: Option<String>,
     pub origin: Origin,
@@ -87,6 +92,12 @@ impl Kind {
         matches!(self.origin, Origin::Custom { .. })
     }
 
+    /// Tells clients that move stored objects to another version whether there is something to move.
+    pub(crate) fn storage_version_hash(&self) -> String {
+        let stored = format!("{}/{}/{}", self.group(), self.storage_version, self.kind);
+        BASE64_STANDARD.encode(&Sha256::digest(stored)[..8])
+    }
+
     /// The verbs on the resource itself, as discovery lists them.
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
         match self.traits {
@@ -95,6 +106,17 @@ impl Kind {
                 no_delete_collection: true,
                 ..
             } => &["create", "delete", "get", "list", "patch", "update", "watch"],
+            // The API lists the same verbs in another order here, and some clients show them as they come.
+            _ if self.is_custom() => &[
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "create",
+                "update",
+                "watch",
+            ],
             _ => &[
                 "create",
                 "delete",

@@ -8,11 +8,17 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    DeleteOptions, Outcome, Write, create,
+    DeleteOptions, Outcome, Write,
+    checks::arrange,
+    create,
     delete::{delete, mark},
 };
 use crate::{
-    kinds::{Kind, Registry},
+    apply::{Manager, Managers, Operation},
+    kinds::{
+        Kind, Registry,
+        rules::{next_status, set_terminating},
+    },
     object::{Object as _, ObjectMut as _, text_at},
     status::Status,
     store::{Key, Resource, Txn},
@@ -76,31 +82,56 @@ pub(crate) fn delete_namespace(
     Ok(Outcome::of(shown))
 }
 
-/// Deletes the objects of a definition; true if some stay for now.
-pub(crate) fn delete_instances(txn: &mut Txn<'_>, write: &Write<'_>, definition: &Value) -> Result<bool, Status> {
-    let resource = instances(definition);
-    let Some(kind) = write.registry.of_resource(&resource) else {
-        return Ok(false);
+/// Brings a definition that has just been written to the state in which it is served, as its controllers would.
+pub(crate) fn follow_definition(txn: &mut Txn<'_>, write: &Write<'_>, name: &str) {
+    let who = Manager {
+        operation: Operation::Update,
+        name: "kube-apiserver".into(),
+        api_version: write.kind.api_version(),
+        subresource: "status".into(),
     };
-    for (place, _) in txn.list(&resource, None) {
-        let own = Write {
-            kind,
-            namespace: &place.namespace,
-            subresource: "",
-            ..*write
-        };
-        delete(txn, &own, &place.name, &DeleteOptions::default())?;
+    let now = write.time();
+    while let Some(live) = txn.get(&write.key(name)).filter(|live| !live.is_terminating()) {
+        let Some(status) = next_status(&live, &now) else { return };
+        let mut next = (*live).clone();
+        next["status"] = status;
+        let mut managers = Managers::read(&live);
+        managers.update(&live, &next, &write.kind.schema, &who, &now);
+        managers.write(&mut next);
+        arrange(&mut next);
+        txn.put(write.key(name), next);
     }
-    Ok(!txn.list(&resource, None).is_empty())
 }
 
-/// Keeps a definition until its objects are gone.
-pub(crate) fn hold(definition: &mut Value) {
-    let mut finalizers: Vec<Value> = definition.finalizers().into_iter().map(Value::from).collect();
+/// Marks a definition, deletes its objects, and the definition itself once there are none.
+pub(crate) fn delete_definition(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>) -> Result<Outcome, Status> {
+    if live.is_terminating() {
+        return Ok(Outcome::of(Arc::clone(live)));
+    }
+    let mut marked = (**live).clone();
+    let mut finalizers: Vec<Value> = live.finalizers().into_iter().map(Value::from).collect();
     if !finalizers.iter().any(|one| one == CLEANUP) {
         finalizers.push(CLEANUP.into());
     }
-    definition.set_meta("finalizers", finalizers);
+    marked.set_meta("finalizers", finalizers);
+    marked.set_meta("deletionTimestamp", write.time());
+    set_terminating(&mut marked, &write.time());
+    arrange(&mut marked);
+    let shown = txn.put(write.key(live.name()), marked);
+    let resource = instances(live);
+    if let Some(kind) = write.registry.of_resource(&resource) {
+        for (place, _) in txn.list(&resource, None) {
+            let own = Write {
+                kind,
+                namespace: &place.namespace,
+                subresource: "",
+                ..*write
+            };
+            delete(txn, &own, &place.name, &DeleteOptions::default())?;
+        }
+    }
+    finish_definition(txn, &resource);
+    Ok(Outcome::of(shown))
 }
 
 /// Removes terminating namespaces and definitions whose last object this transaction removed.
@@ -142,10 +173,22 @@ fn finish_definition(txn: &mut Txn<'_>, resource: &Resource) {
     let Some(definition) = txn.get(&key).filter(|definition| definition.is_terminating()) else {
         return;
     };
-    if definition.finalizers() == [CLEANUP] && txn.list(resource, None).is_empty() {
-        let mut last = (*definition).clone();
+    let finalizers = definition.finalizers();
+    if !finalizers.contains(&CLEANUP) || !txn.list(resource, None).is_empty() {
+        return;
+    }
+    let others: Vec<Value> = finalizers
+        .into_iter()
+        .filter(|one| *one != CLEANUP)
+        .map(Value::from)
+        .collect();
+    let mut last = (*definition).clone();
+    if others.is_empty() {
         last.drop_meta("finalizers");
         txn.delete(key, last);
+    } else {
+        last.set_meta("finalizers", others);
+        txn.put(key, last);
     }
 }
 

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome, Write,
-    cascade::namespace_gear,
+    cascade::{follow_definition, namespace_gear},
     checks::{arrange, check_namespace, check_object, check_type, conform},
 };
 use crate::{
     admission::Operation as Admitted,
     apply::{Manager, Managers, Operation},
     field::FieldError,
-    kinds::{Origin, rules::Context},
+    kinds::{Kind, Origin, rules::Context},
     object::{Object as _, ObjectMut as _},
     rbac,
     status::Status,
@@ -73,7 +73,6 @@ pub(crate) fn insert(
         &Context {
             txn,
             services: write.services,
-            now: &now,
         },
     )?;
     managers.write(&mut object);
@@ -84,6 +83,9 @@ pub(crate) fn insert(
     let stored = txn.put(key, object);
     if kind.resource == Resource::new("", "namespaces") {
         namespace_gear(txn, write, &name)?;
+    }
+    if is_definition(kind) {
+        follow_definition(txn, write, &name);
     }
     Ok(Outcome {
         created: true,
@@ -103,9 +105,17 @@ pub(crate) fn empty(write: &Write<'_>) -> Value {
             json!({"metadata": {}, "spec": {"selector": null, "template": template, "updateStrategy": {}}})
         }
         (_, "replicasets") => json!({"metadata": {}, "spec": {"selector": null, "template": template}}),
+        (_, "customresourcedefinitions") => {
+            json!({"metadata": {}, "spec": {"names": {}}, "status": {"acceptedNames": {}}})
+        }
         (_, "events") => json!({"metadata": {}, "involvedObject": {}, "source": {}}),
         _ => json!({"metadata": {}, "spec": {}, "status": {}}),
     }
+}
+
+/// Whether objects of this kind define other kinds.
+pub(crate) fn is_definition(kind: &Kind) -> bool {
+    kind.kind == "CustomResourceDefinition" && !kind.is_custom()
 }
 
 /// The manager of a plain write.

@@ -56,9 +56,7 @@ fn remove(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, options: &Del
     let due = live.meta("deletionGracePeriodSeconds").and_then(Value::as_i64);
     match builtin {
         "Namespace" => return cascade::delete_namespace(txn, write, live, marked),
-        "CustomResourceDefinition" if cascade::delete_instances(txn, write, live)? => {
-            cascade::hold(&mut marked);
-        }
+        "CustomResourceDefinition" => return cascade::delete_definition(txn, write, live),
         _ => {}
     }
     if grace == 0 && marked.finalizers().is_empty() {

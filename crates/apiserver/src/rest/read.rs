@@ -51,7 +51,7 @@ pub(crate) fn list(store: &Store, resource: &Resource, query: &ListQuery) -> Res
             Ok(objects) => objects.into_iter().filter(|(_, object)| matches(object)).collect(),
             Err(_) => {
                 return Err(match after {
-                    Some(after) => Status::expired_continue(token(None, &after)),
+                    Some(after) => Status::expired_continue(token(None, &after, query.namespace.as_deref())),
                     None => Status::gone("The resourceVersion for the provided list is too old."),
                 });
             }
@@ -71,7 +71,9 @@ pub(crate) fn list(store: &Store, resource: &Resource, query: &ListQuery) -> Res
             page.remaining = Some(found.len() - limit);
         }
         found.truncate(limit);
-        page.continue_token = found.last().map(|(place, _)| token(Some(at), place));
+        page.continue_token = found
+            .last()
+            .map(|(place, _)| token(Some(at), place, query.namespace.as_deref()));
     }
     page.items = found.into_iter().map(|(_, object)| object).collect();
     Ok(page)
@@ -88,7 +90,7 @@ fn start(store: &Store, query: &ListQuery) -> Result<(Revision, Option<Place>), 
             ));
         }
         let bad = || Status::bad_request("continue key is not valid: it is not a token that this server gave");
-        let (revision, place) = read_token(token).ok_or_else(bad)?;
+        let (revision, place) = read_token(token, query.namespace.as_deref()).ok_or_else(bad)?;
         return Ok((revision.unwrap_or(now), Some(place)));
     }
     let forbidden = |why: &str| {
@@ -129,22 +131,53 @@ pub(crate) fn parse_revision(text: &str) -> Result<Revision, String> {
     })
 }
 
-/// A continue token: where the next page starts, and at which revision (none: whatever is newest).
-fn token(revision: Option<Revision>, place: &Place) -> String {
+/// A continue token: the key that the next page starts at, relative to what is listed, and the revision (none: whatever is
+/// newest).
+fn token(revision: Option<Revision>, place: &Place, namespace: Option<&str>) -> String {
     let version = revision.map_or(-1, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
-    let body = json!({"v": "meta.k8s.io/v1", "rv": version, "ns": place.namespace, "n": place.name});
+    let key = match namespace {
+        None if !place.namespace.is_empty() => format!("{}/{}", place.namespace, place.name),
+        _ => place.name.clone(),
+    };
+    let body = json!({"v": "meta.k8s.io/v1", "rv": version, "start": format!("{key}\0")});
     BASE64_URL_SAFE_NO_PAD.encode(body.to_string())
 }
 
-fn read_token(token: &str) -> Option<(Option<Revision>, Place)> {
+fn read_token(token: &str, namespace: Option<&str>) -> Option<(Option<Revision>, Place)> {
     let body: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    let text = |field: &str| Some(body.get(field)?.as_str()?.to_owned());
+    let start = body.get("start")?.as_str()?.trim_end_matches('\0');
     let revision = u64::try_from(body.get("rv")?.as_i64()?).ok().map(Revision);
+    let (namespace, name) = match namespace {
+        Some(namespace) => (namespace, start),
+        None => start.split_once('/').unwrap_or(("", start)),
+    };
     Some((
         revision,
         Place {
-            namespace: text("ns")?,
-            name: text("n")?,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leads_back_to_its_place() {
+        let place = |namespace: &str| Place {
+            namespace: namespace.into(),
+            name: "b".into(),
+        };
+        for (namespace, listed) in [("a", Some("a")), ("a", None), ("", None)] {
+            let text = token(Some(Revision(7)), &place(namespace), listed);
+            assert_eq!(read_token(&text, listed), Some((Some(Revision(7)), place(namespace))));
+        }
+        assert_eq!(
+            read_token(&token(None, &place("a"), None), None),
+            Some((None, place("a")))
+        );
+        assert_eq!(read_token("nonsense", None), None);
+    }
 }

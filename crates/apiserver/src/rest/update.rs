@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    FieldValidation, Outcome, Write,
+    FieldValidation, Outcome, Write, cascade,
     checks::{arrange, check_namespace, check_object, check_type, conform},
     create::{self, create},
     scale,
@@ -97,7 +97,13 @@ pub(super) fn plain(
     keep(write, live, &mut new);
     if !cleared {
         let who = create::manager(write);
-        managers.update(live, &new, &write.kind.schema, &who, &write.time());
+        // The API notes no time for what comes through the scale.
+        let time = if write.subresource == "scale" {
+            String::new()
+        } else {
+            write.time()
+        };
+        managers.update(live, &new, &write.kind.schema, &who, &time);
     }
     finish(txn, write, live, new, managers).map(|outcome| outcome.warned(warnings))
 }
@@ -223,14 +229,12 @@ fn finish(
 ) -> Result<Outcome, Status> {
     let kind = write.kind;
     if write.subresource != "status" {
-        let now = write.time();
         kind.rules.update(
             live,
             &mut new,
             &Context {
                 txn,
                 services: write.services,
-                now: &now,
             },
         )?;
         let bookkeeping: &[&str] = if kind.traits.status {
@@ -271,9 +275,13 @@ fn finish(
     if same_but_times(live, &new) {
         return Ok(Outcome::of(Arc::clone(live)));
     }
+    let stored = txn.put(key, new);
+    if create::is_definition(kind) {
+        cascade::follow_definition(txn, write, live.name());
+    }
     Ok(Outcome {
         warnings,
-        ..Outcome::of(txn.put(key, new))
+        ..Outcome::of(stored)
     })
 }
 

@@ -38,7 +38,8 @@ pub(crate) fn validate_update(value: &Value, old: &Value, schema: &Schema) -> Ve
 }
 
 fn walk(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
-    if old == Some(value) || (value.is_null() && (schema.nullable || schema.kind == Type::Any)) {
+    let is_absent = value.is_null() && (schema.nullable || schema.kind == Type::Any || mode == Mode::Generated);
+    if old == Some(value) || is_absent {
         return;
     }
     if !fits(value, schema.kind) {
@@ -131,7 +132,7 @@ fn check_size(value: &Value, checks: &Checks, path: &str, errors: &mut Vec<Field
                 wrong(
                     value.clone(),
                     format!("should be {what} {}", bound_text(bound, is_whole)),
-                )
+                );
             };
             match checks.minimum {
                 Some((bound, true)) if number <= bound => wrong("greater than", bound),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Key, Place, Resource, Revision, Store};
-use crate::object::ObjectMut as _;
+use crate::object::{METADATA_ORDER, Object as _, ObjectMut as _, order};
 
 /// One staged or logged change.
 #[derive(Clone, Debug)]
@@ -96,7 +96,11 @@ impl<'a> Txn<'a> {
 
     fn stage(&mut self, key: Key, mut object: Value, deleted: bool) -> Arc<Value> {
         let revision = self.revision().next();
+        let is_new = object.resource_version().is_empty();
         object.set_meta("resourceVersion", revision.to_string());
+        if is_new && let Some(metadata) = object.get_mut("metadata") {
+            order(metadata, &METADATA_ORDER);
+        }
         let object = Arc::new(object);
         self.staged.push(Change {
             revision,

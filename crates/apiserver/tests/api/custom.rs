@@ -34,7 +34,15 @@ async fn a_definition_is_served_until_it_goes() {
     assert_eq!(send(&server, ADMIN, "GET", GADGETS, None).await.code, 404);
     let made = send(&server, ADMIN, "POST", CRDS, Some(definition())).await;
     assert_eq!(made.code, 201, "{}", made.body);
-    assert_eq!(made.body["status"]["conditions"][1]["type"], "Established");
+    assert_eq!(
+        made.body["status"]["conditions"],
+        Value::Null,
+        "what is answered is what was written"
+    );
+    let held = send(&server, ADMIN, "GET", &format!("{CRDS}/gadgets.x.io"), None).await;
+    let established = json!(["Established", "True"]);
+    let condition = &held.body["status"]["conditions"][1];
+    assert_eq!(json!([condition["type"], condition["status"]]), established);
     assert_eq!(made.body["spec"]["names"]["listKind"], "GadgetList");
 
     let one = send(
@@ -70,7 +78,8 @@ async fn a_definition_is_served_until_it_goes() {
     .await;
     assert_eq!(table.body["rows"][0]["cells"], json!(["g", 2]));
 
-    send(&server, ADMIN, "DELETE", &format!("{CRDS}/gadgets.x.io"), None).await;
+    let gone = send(&server, ADMIN, "DELETE", &format!("{CRDS}/gadgets.x.io"), None).await;
+    assert_eq!(gone.body["status"]["conditions"][2]["type"], "Terminating");
     assert_eq!(send(&server, ADMIN, "GET", GADGETS, None).await.code, 404);
     send(&server, ADMIN, "POST", CRDS, Some(definition())).await;
     assert_eq!(
@@ -219,4 +228,60 @@ async fn discovery_and_openapi_know_it() {
     let core = send(&server, ADMIN, "GET", "/openapi/v3/api/v1", None).await.body;
     let ports = &core["components"]["schemas"]["io.k8s.api.core.v1.ServiceSpec"]["properties"]["ports"];
     assert_eq!(ports["x-kubernetes-patch-merge-key"], "port");
+}
+
+#[tokio::test]
+async fn rules_and_the_scale_of_a_definition() {
+    let server = server();
+    let mut definition = definition();
+    for version in 0..2 {
+        let version = &mut definition["spec"]["versions"][version];
+        version["subresources"] = json!({"status": {}, "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.replicas"}});
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] =
+            json!([{"rule": "self.size >= oldSelf.size", "message": "may only grow"}]);
+    }
+    let mut broken = definition.clone();
+    broken["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"][0]["rule"] =
+        "self.sise > 1".into();
+    let refused = send(&server, ADMIN, "POST", CRDS, Some(broken)).await;
+    let message = refused.body["message"].as_str().expect("a message");
+    assert!(
+        message.contains("compilation failed: ERROR: <input>:1:5: undefined field 'sise'"),
+        "{message}"
+    );
+    let made = send(&server, ADMIN, "POST", CRDS, Some(definition)).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+
+    send(&server, ADMIN, "POST", GADGETS, Some(gadget("g", &json!({"size": 2})))).await;
+    let scale = format!("{GADGETS}/g/scale");
+    let shown = send(&server, ADMIN, "GET", &scale, None).await;
+    assert_eq!(
+        (shown.code, &shown.body["spec"]),
+        (200, &json!({"replicas": 2})),
+        "{}",
+        shown.body
+    );
+    let mut wanted = shown.body.clone();
+    wanted["spec"]["replicas"] = 3.into();
+    let scaled = send(&server, ADMIN, "PUT", &scale, Some(wanted.clone())).await;
+    assert_eq!(
+        (scaled.code, &scaled.body["kind"]),
+        (200, &json!("Scale")),
+        "{}",
+        scaled.body
+    );
+    let held = send(&server, ADMIN, "GET", &format!("{GADGETS}/g"), None).await;
+    assert_eq!(
+        (&held.body["spec"]["size"], &held.body["metadata"]["generation"]),
+        (&json!(3), &json!(2))
+    );
+    let stale = send(&server, ADMIN, "PUT", &scale, Some(wanted)).await;
+    assert_eq!(stale.code, 409, "{}", stale.body);
+    let mut smaller = scaled.body.clone();
+    smaller["spec"]["replicas"] = 1.into();
+    let shrunk = send(&server, ADMIN, "PUT", &scale, Some(smaller)).await;
+    assert_eq!(
+        shrunk.body["message"],
+        "Gadget.x.io \"g\" is invalid: spec: Invalid value: may only grow"
+    );
 }

@@ -28,15 +28,15 @@ impl Rules for Definitions {
         }
     }
 
-    fn create(&self, object: &mut Value, context: &Context<'_>) -> Result<(), Status> {
-        establish(object, context.now);
+    fn create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        object["status"] =
+            json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []});
+        note_stored(object);
         Ok(())
     }
 
-    fn update(&self, old: &Value, new: &mut Value, context: &Context<'_>) -> Result<(), Status> {
-        if old["spec"] != new["spec"] {
-            establish(new, context.now);
-        }
+    fn update(&self, _old: &Value, new: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        note_stored(new);
         Ok(())
     }
 
@@ -104,39 +104,110 @@ fn wrong_schema(version: &Value, n: usize) -> Vec<FieldError> {
     }
 }
 
-/// Fills the status: names are accepted and served at once.
-fn establish(object: &mut Value, now: &str) {
-    let names = object["spec"]["names"].clone();
+/// Notes the storage version among those that may still be stored.
+fn note_stored(object: &mut Value) {
     let versions = list_at(object, &["spec", "versions"]);
     let storage = versions.iter().find(|version| version["storage"] == true);
     let storage = storage.map(|version| version["name"].clone()).unwrap_or_default();
-    let status = child_mut(object, "status");
-    status.insert("acceptedNames".into(), names);
-    let stored = status.entry("storedVersions").or_insert_with(|| json!([]));
+    let stored = child_mut(object, "status")
+        .entry("storedVersions")
+        .or_insert_with(|| json!([]));
     if let Some(stored) = stored.as_array_mut().filter(|stored| !stored.contains(&storage)) {
         stored.push(storage);
     }
-    let condition = |kind: &str, reason: &str, message: &str| {
-        let mut condition = Map::new();
-        for (field, value) in [
-            ("type", kind),
-            ("status", "True"),
-            ("lastTransitionTime", now),
-            ("reason", reason),
-            ("message", message),
-        ] {
-            condition.insert(field.into(), value.into());
-        }
-        Value::Object(condition)
+}
+
+/// The next step of a definition's status towards being established; none when there is nothing left to do.
+///
+/// The names are accepted first, then the kind is served; a watcher sees both steps.
+pub(crate) fn next_status(definition: &Value, now: &str) -> Option<Value> {
+    let mut status = definition["status"].clone();
+    status["acceptedNames"] = definition["spec"]["names"].clone();
+    let is_installed = condition_status(definition, "Established").is_some();
+    let message = "the initial names have been accepted";
+    set_condition(
+        &mut status,
+        "NamesAccepted",
+        "True",
+        "NoConflicts",
+        "no conflicts found",
+        now,
+    );
+    if is_installed {
+        set_condition(&mut status, "Established", "True", "InitialNamesAccepted", message, now);
+    } else {
+        set_condition(&mut status, "Established", "False", "Installing", message, now);
+    }
+    (status != definition["status"]).then_some(status)
+}
+
+/// Marks a definition whose objects are about to be deleted.
+pub(crate) fn set_terminating(definition: &mut Value, now: &str) {
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    let status = child_mut(definition, "status");
+    let mut owned = Value::Object(std::mem::take(status));
+    set_condition(
+        &mut owned,
+        "Terminating",
+        "True",
+        "InstanceDeletionPending",
+        message,
+        now,
+    );
+    definition["status"] = owned;
+}
+
+fn condition_status<'a>(definition: &'a Value, kind: &str) -> Option<&'a str> {
+    let conditions = list_at(definition, &["status", "conditions"]);
+    let found = conditions.iter().find(|one| one["type"] == kind)?;
+    found["status"].as_str()
+}
+
+/// Sets a condition; one that says the same already stays as it is.
+fn set_condition(status: &mut Value, kind: &str, state: &str, reason: &str, message: &str, now: &str) {
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Some(conditions) = status["conditions"].as_array_mut() else {
+        return;
     };
-    status.entry("conditions").or_insert_with(|| {
-        json!([
-            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-            condition(
-                "Established",
-                "InitialNamesAccepted",
-                "the initial names have been accepted"
-            ),
-        ])
-    });
+    let mut condition = Map::new();
+    for (field, value) in [
+        ("type", kind),
+        ("status", state),
+        ("lastTransitionTime", now),
+        ("reason", reason),
+        ("message", message),
+    ] {
+        condition.insert(field.into(), value.into());
+    }
+    match conditions.iter_mut().find(|one| one["type"] == kind) {
+        Some(known) if known["status"] == state => {}
+        Some(known) => *known = condition.into(),
+        None => conditions.push(condition.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_established_in_two_steps() {
+        let mut definition = json!({"spec": {"names": {"plural": "xs", "kind": "X"},
+            "versions": [{"name": "v1", "storage": true}]}});
+        definition["status"] = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}});
+        note_stored(&mut definition);
+        assert_eq!(definition["status"]["storedVersions"], json!(["v1"]));
+        definition["status"] = next_status(&definition, "t1").expect("a first step");
+        assert_eq!(definition["status"]["acceptedNames"], definition["spec"]["names"]);
+        assert_eq!(condition_status(&definition, "Established"), Some("False"));
+        definition["status"] = next_status(&definition, "t2").expect("a second step");
+        assert_eq!(condition_status(&definition, "Established"), Some("True"));
+        assert_eq!(next_status(&definition, "t3"), None);
+        definition["spec"]["names"]["shortNames"] = json!(["x"]);
+        let renamed = next_status(&definition, "t4").expect("names have changed");
+        assert_eq!(renamed["acceptedNames"]["shortNames"], json!(["x"]));
+        assert_eq!(renamed["conditions"], definition["status"]["conditions"]);
+    }
 }

@@ -18,7 +18,7 @@ mod service;
 mod workload;
 
 pub(crate) use config::{ConfigMaps, Secrets};
-pub(crate) use definition::Definitions;
+pub(crate) use definition::{Definitions, next_status, set_terminating};
 pub(crate) use namespace::Namespaces;
 pub(crate) use network::{EndpointSlices, Events, Leases};
 pub(crate) use node::Nodes;
@@ -32,7 +32,6 @@ pub(crate) use workload::{DaemonSets, Deployments, ReplicaSets};
 pub(crate) struct Context<'a> {
     pub txn: &'a Txn<'a>,
     pub services: &'a ServicePrefixes,
-    pub now: &'a str,
 }
 
 /// The rules of one kind. The generic code calls them in this order, on every write: `default`, then `create` or `update`,
