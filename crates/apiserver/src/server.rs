@@ -253,7 +253,7 @@ impl Server {
             root_ca: self.root_ca(),
             namespace,
             subresource: "",
-            manager: "apiserver",
+            manager: "kube-apiserver",
             validation: FieldValidation::Ignore,
             now: Timestamp::now(),
         })

@@ -92,7 +92,9 @@ fn managed(call: &Call, kind: &Kind, review: &Value) -> Option<Value> {
 fn token_status(user: &User, review: &Value) -> Value {
     let asked = strings_at(review, &["spec", "audiences"]);
     if !asked.is_empty() && !asked.contains(&AUDIENCE) {
-        let error = format!("[invalid bearer token, token audiences [{AUDIENCE:?}] is invalid for the target audiences {asked:?}]");
+        let error = format!(
+            "[invalid bearer token, token audiences [{AUDIENCE:?}] is invalid for the target audiences {asked:?}]"
+        );
         return json!({"user": {}, "error": error});
     }
     json!({"authenticated": true, "user": user_info(user), "audiences": [AUDIENCE]})

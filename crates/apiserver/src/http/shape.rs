@@ -64,6 +64,20 @@ impl Viewer {
 
     /// The body for one object.
     pub(crate) fn one(&self, object: &Value) -> Value {
+        if self.converts() {
+            let mut shown = object.clone();
+            self.kind.rules.to_shown(&mut shown);
+            return self.shaped(&shown);
+        }
+        self.shaped(object)
+    }
+
+    /// Whether objects are kept in another form than this kind's.
+    fn converts(&self) -> bool {
+        self.kind.rules.storage().is_some()
+    }
+
+    fn shaped(&self, object: &Value) -> Value {
         match self.shape {
             Shape::Table => self.table(&[object], object.resource_version(), None, None),
             Shape::Metadata => metadata_of(object),
@@ -83,7 +97,7 @@ impl Viewer {
             object: T,
         }
         let line = match self.shape {
-            Shape::Object => {
+            Shape::Object if !self.converts() => {
                 let object = View {
                     object,
                     api_version: &self.api_version,
@@ -122,6 +136,12 @@ impl Viewer {
 
     /// The body for a list.
     pub(crate) fn list(&self, list: &List) -> ListBody {
+        let mut items = list.items.clone();
+        if self.converts() {
+            items
+                .iter_mut()
+                .for_each(|object| self.kind.rules.to_shown(Arc::make_mut(object)));
+        }
         let revision = list.revision.to_string();
         let mut metadata = Map::new();
         metadata.insert("resourceVersion".into(), revision.clone().into());
@@ -136,11 +156,11 @@ impl Viewer {
         }
         match self.shape {
             Shape::Table => {
-                let objects: Vec<&Value> = list.items.iter().map(|object| &**object).collect();
+                let objects: Vec<&Value> = items.iter().map(|object| &**object).collect();
                 ListBody::Made(self.table(&objects, &revision, list.continue_token.as_deref(), list.remaining))
             }
             Shape::Metadata => {
-                let items: Vec<Value> = list.items.iter().map(|object| metadata_of(object)).collect();
+                let items: Vec<Value> = items.iter().map(|object| metadata_of(object)).collect();
                 ListBody::Made(
                     json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                                       "metadata": metadata, "items": items}),
@@ -150,7 +170,7 @@ impl Viewer {
                 kind: self.kind.list_kind.clone(),
                 api_version: self.api_version.clone(),
                 metadata,
-                items: list.items.clone(),
+                items,
                 typed: self.kind.is_custom(),
             },
         }

@@ -83,7 +83,7 @@ pub(crate) fn start(server: &Arc<Server>, viewer: &Viewer, query: &Query, namesp
         bookmarks: query.flag("allowWatchBookmarks"),
         next_bookmark: now + BOOKMARK_EVERY.min(timeout * 3 / 4),
         deadline: now + timeout,
-        news: server.subscribe(&viewer.kind.resource),
+        news: server.subscribe(&viewer.kind.storage()),
         closing: server.closing.subscribe(),
         first: None,
         ended: false,
@@ -119,7 +119,7 @@ impl Watcher {
             ..ListQuery::default()
         };
         let mut out = Vec::new();
-        let listed = crate::rest::list(&self.server.store(), &self.viewer.kind.resource, &asked);
+        let listed = crate::rest::list(&self.server.store(), &self.viewer.kind.storage(), &asked);
         match listed {
             Ok(list) => {
                 for object in &list.items {
@@ -174,7 +174,7 @@ impl Watcher {
     fn quiet_until(&self) -> Revision {
         let shown = self.server.shown();
         let store = self.server.store();
-        let pending = store.events_after(&self.viewer.kind.resource, self.seen, shown);
+        let pending = store.events_after(&self.viewer.kind.storage(), self.seen, shown);
         if pending.is_ok_and(|mut events| events.next().is_none()) {
             shown
         } else {
@@ -190,7 +190,7 @@ impl Watcher {
         }
         let events = {
             let store: &Store = &self.server.store();
-            let events = store.events_after(&self.viewer.kind.resource, self.seen, shown);
+            let events = store.events_after(&self.viewer.kind.storage(), self.seen, shown);
             events.map(|events| events.take(BATCH).cloned().collect::<Vec<Event>>())
         };
         match events {

@@ -127,6 +127,26 @@ static ROWS: &[Row] = &[
         &rules::Events,
     ),
     row(
+        "",
+        "endpoints",
+        "Endpoints",
+        &["ep"],
+        true,
+        "io.k8s.api.core.v1.Endpoints",
+        PLAIN,
+        &rules::Plain,
+    ),
+    row(
+        "events.k8s.io",
+        "events",
+        "Event",
+        &["ev"],
+        true,
+        "io.k8s.api.events.v1.Event",
+        PLAIN,
+        &rules::NewEvents,
+    ),
+    row(
         "apps",
         "daemonsets",
         "DaemonSet",
@@ -182,6 +202,29 @@ static ROWS: &[Row] = &[
             ..PLAIN
         },
         &rules::Leases,
+    ),
+    row(
+        "networking.k8s.io",
+        "networkpolicies",
+        "NetworkPolicy",
+        &["netpol"],
+        true,
+        "io.k8s.api.networking.v1.NetworkPolicy",
+        Traits {
+            generation: true,
+            ..PLAIN
+        },
+        &rules::NetworkPolicies,
+    ),
+    row(
+        "apiregistration.k8s.io",
+        "apiservices",
+        "APIService",
+        &[],
+        false,
+        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
+        STATUS,
+        &rules::ApiServices,
     ),
     row(
         "networking.k8s.io",
@@ -351,13 +394,19 @@ pub(crate) fn registry() -> (Registry, Builtin) {
                 .collect(),
             traits: row.traits,
             rules: row.rules,
-            deprecation: None,
+            deprecation: deprecation(row.kind),
             origin: Origin::Builtin {
                 definition: row.definition,
             },
         });
     }
     (registry, builtin)
+}
+
+/// What clients of a built-in kind are warned of.
+fn deprecation(kind: &str) -> Option<String> {
+    (kind == "Endpoints")
+        .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
 }
 
 fn selectable(group: &str, plural: &str) -> &'static [&'static str] {
@@ -387,6 +436,18 @@ fn selectable(group: &str, plural: &str) -> &'static [&'static str] {
             "reason",
             "reportingComponent",
             "source",
+            "type",
+        ],
+        ("events.k8s.io", "events") => &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
             "type",
         ],
         ("apps", "replicasets") => &["status.replicas"],

@@ -71,6 +71,11 @@ impl Kind {
         &self.resource.group
     }
 
+    /// The resource under which the objects are kept: that of the kind, but for a second view of another one's.
+    pub(crate) fn storage(&self) -> Resource {
+        self.rules.storage().unwrap_or_else(|| self.resource.clone())
+    }
+
     pub(crate) fn api_version(&self) -> String {
         if self.group().is_empty() {
             self.version.clone()
@@ -122,6 +127,7 @@ impl Kind {
                 add("binding", "", "v1", "Binding", &["create"][..]);
                 add("eviction", "policy", "v1", "Eviction", &["create"]);
             }
+            ("", "namespaces") => add("finalize", "", "v1", "Namespace", &["update"]),
             ("", "serviceaccounts") => add("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"]),
             _ => {}
         }

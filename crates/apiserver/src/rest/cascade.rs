@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     kinds::{Kind, Registry},
-    object::{Object as _, ObjectMut as _, text_at},
+    object::{Object as _, ObjectMut as _, list_at, text_at},
     status::Status,
     store::{Key, Resource, Txn},
 };
@@ -74,6 +74,35 @@ pub(crate) fn delete_namespace(
     }
     finish_namespace(txn, write.registry, &name);
     Ok(Outcome::of(shown))
+}
+
+/// Replaces what holds a namespace. One that is being deleted and that nothing holds any more is gone.
+pub(crate) fn finalize_namespace(
+    txn: &mut Txn<'_>,
+    write: &Write<'_>,
+    live: &Arc<Value>,
+    asked: &Value,
+) -> Result<Outcome, Status> {
+    let mut new = (**live).clone();
+    let holders: Vec<Value> = list_at(asked, &["spec", "finalizers"]).to_vec();
+    let is_held = !holders.is_empty() || !live.finalizers().is_empty();
+    new["spec"] = if holders.is_empty() {
+        json!({})
+    } else {
+        json!({"finalizers": holders})
+    };
+    if live.is_terminating() && !is_held {
+        txn.delete(write.key(live.name()), (**live).clone());
+        return Ok(Outcome {
+            removed: true,
+            ..Outcome::of(Arc::new(new))
+        });
+    }
+    Ok(Outcome::of(if new == **live {
+        Arc::clone(live)
+    } else {
+        txn.put(write.key(live.name()), new)
+    }))
 }
 
 /// Deletes the objects of a definition; true if some stay for now.

@@ -80,6 +80,7 @@ pub(crate) fn insert(
     check_object(write, &object, None)?;
     rbac::check_escalation(txn, write.user, &kind.resource, &object)?;
     arrange(&mut object);
+    kind.rules.to_stored(&mut object);
     let stored = txn.put(key, object);
     if kind.resource == Resource::new("", "namespaces") {
         namespace_gear(txn, write, &name)?;
@@ -101,7 +102,10 @@ pub(crate) fn empty(write: &Write<'_>) -> Value {
             json!({"metadata": {}, "spec": {"selector": null, "template": template, "updateStrategy": {}}})
         }
         (_, "replicasets") => json!({"metadata": {}, "spec": {"selector": null, "template": template}}),
-        (_, "events") => json!({"metadata": {}, "involvedObject": {}, "source": {}}),
+        (_, "events") => {
+            json!({"metadata": {}, "involvedObject": {}, "source": {}, "regarding": {}, "deprecatedSource": {}})
+        }
+        (_, "networkpolicies") => json!({"metadata": {}, "spec": {"podSelector": {}}}),
         _ => json!({"metadata": {}, "spec": {}, "status": {}}),
     }
 }

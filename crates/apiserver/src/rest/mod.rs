@@ -22,7 +22,9 @@ use crate::{
 mod cascade;
 mod checks;
 mod create;
+mod decode;
 mod delete;
+mod page;
 mod read;
 mod special;
 mod update;
@@ -63,7 +65,7 @@ pub(crate) struct Write<'a> {
 
 impl Write<'_> {
     fn key(&self, name: &str) -> Key {
-        Key::new(&self.kind.resource, self.namespace, name)
+        Key::new(&self.kind.storage(), self.namespace, name)
     }
 
     fn time(&self) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    FieldValidation, Outcome, Write,
+    FieldValidation, Outcome, Write, cascade,
     checks::{arrange, check_namespace, check_object, check_type, conform},
     create::{self, create},
 };
@@ -32,7 +32,7 @@ pub(crate) enum Change {
 /// Changes the object called `name`.
 pub(crate) fn update(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, change: Change) -> Result<Outcome, Status> {
     let traits = write.kind.traits;
-    let live = txn.get(&write.key(name));
+    let live = txn.get(&write.key(name)).map(|live| shown(write, live));
     match (live, change) {
         (Some(live), Change::Put(body)) => put(txn, write, &live, body),
         (Some(live), Change::Patch(patch)) => {
@@ -79,6 +79,9 @@ fn plain(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut new: Value
                 .iter()
                 .all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty))
         });
+    if write.subresource == "finalize" {
+        return cascade::finalize_namespace(txn, write, live, &new);
+    }
     let warnings = conform(write, &mut new)?;
     let mut managers = match Managers::read(&new) {
         _ if cleared => Managers::default(),
@@ -118,10 +121,7 @@ fn apply(
     }
     let who = applier(write);
     let now = write.time();
-    let request = ApplyRequest {
-        who: &who,
-        force,
-    };
+    let request = ApplyRequest { who: &who, force };
     let mut managers = Managers::read(live);
     let mut new = managers.apply(live, &config, &write.kind.schema, &request)?;
     conform(
@@ -157,10 +157,7 @@ fn apply_new(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, config: Value) ->
         config.drop_meta(field);
     }
     let (who, now) = (applier(write), write.time());
-    let request = ApplyRequest {
-        who: &who,
-        force: true,
-    };
+    let request = ApplyRequest { who: &who, force: true };
     let mut managers = Managers::default();
     managers.apply(&create::empty(write), &config, &write.kind.schema, &request)?;
     managers.touch(&who, &now);
@@ -257,7 +254,9 @@ fn finish(
     let is_namespace = kind.kind == "Namespace" && !kind.is_custom();
     if new.is_terminating() && new.finalizers().is_empty() && !held && !is_namespace {
         // Watchers see what was stored last, the writer what it wrote.
-        let last = txn.delete(key, (**live).clone());
+        let mut stored = (**live).clone();
+        kind.rules.to_stored(&mut stored);
+        let last = txn.delete(key, stored);
         new.set_meta("resourceVersion", last.resource_version());
         arrange(&mut new);
         return Ok(Outcome {
@@ -268,7 +267,18 @@ fn finish(
     if same_but_times(live, &new) {
         return Ok(Outcome::of(Arc::clone(live)));
     }
+    kind.rules.to_stored(&mut new);
     Ok(Outcome::of(txn.put(key, new)))
+}
+
+/// The live object in the form of the request's kind.
+fn shown(write: &Write<'_>, live: Arc<Value>) -> Arc<Value> {
+    if write.kind.rules.storage().is_none() {
+        return live;
+    }
+    let mut object = (*live).clone();
+    write.kind.rules.to_shown(&mut object);
+    Arc::new(object)
 }
 
 /// The live object in the version of the request.
