@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use axum::response::Response;
+use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -93,7 +94,11 @@ pub(crate) fn document(
         "paths": paths,
         "components": {"schemas": schemas},
     });
-    Ok(respond::body(200, &body, &call.accept))
+    let mut response = respond::body(200, &body, &call.accept);
+    if let Ok(tag) = HeaderValue::from_str(&format!("{:?}", hash(registry, group, version))) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
 }
 
 fn identity(kind: &Kind) -> Value {

@@ -48,6 +48,8 @@ pub(crate) struct Viewer {
     include: String,
     now: Timestamp,
     api_version: String,
+    /// The client has been told the columns: only the first event of a watch describes them.
+    knows_columns: bool,
 }
 
 impl Viewer {
@@ -59,6 +61,7 @@ impl Viewer {
             shape,
             include,
             now,
+            knows_columns: false,
         }
     }
 
@@ -90,7 +93,7 @@ impl Viewer {
     }
 
     /// One line of a watch.
-    pub(crate) fn event(&self, kind: &str, object: &Value, out: &mut Vec<u8>) {
+    pub(crate) fn event(&mut self, kind: &str, object: &Value, out: &mut Vec<u8>) {
         #[derive(Serialize)]
         struct Event<'a, T> {
             r#type: &'a str,
@@ -114,6 +117,7 @@ impl Viewer {
             ),
         };
         debug_assert!(line.is_ok(), "writing JSON to memory cannot fail");
+        self.knows_columns = true;
         out.push(b'\n');
     }
 
@@ -176,7 +180,10 @@ impl Viewer {
         }
     }
 
-    fn definitions(&self) -> Vec<Value> {
+    fn definitions(&self) -> Value {
+        if self.knows_columns {
+            return Value::Null;
+        }
         self.kind.columns.iter().map(columns::Column::definition).collect()
     }
 

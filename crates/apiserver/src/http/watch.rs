@@ -81,7 +81,8 @@ pub(crate) fn start(server: &Arc<Server>, viewer: &Viewer, query: &Query, namesp
         seen: from.unwrap_or_default(),
         told: from.unwrap_or_default(),
         bookmarks: query.flag("allowWatchBookmarks"),
-        next_bookmark: now + BOOKMARK_EVERY.min(timeout * 3 / 4),
+        // Who has just been given everything is told soon how far that reaches.
+        next_bookmark: now + if initial { SOON } else { BOOKMARK_EVERY }.min(timeout * 3 / 4),
         deadline: now + timeout,
         news: server.subscribe(&viewer.kind.storage()),
         closing: server.closing.subscribe(),
@@ -158,7 +159,8 @@ impl Watcher {
                 Wake::News => {}
                 Wake::End => self.ended = true,
                 Wake::Bookmark => {
-                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                    let left = self.deadline.saturating_duration_since(Instant::now());
+                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY.min(left * 3 / 4).max(SOON);
                     self.seen = self.seen.max(self.quiet_until());
                     if self.seen > self.told {
                         self.bookmark(false, &mut out);
@@ -275,5 +277,6 @@ fn default_timeout() -> Duration {
 }
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_millis(500);
 /// Events written at once; the client's reading paces the rest.
 const BATCH: usize = 64;

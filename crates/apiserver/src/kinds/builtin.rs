@@ -234,7 +234,7 @@ static ROWS: &[Row] = &[
         false,
         "io.k8s.api.networking.v1.ServiceCIDR",
         STATUS,
-        &rules::Plain,
+        &rules::ServiceRanges,
     ),
     row(
         "rbac.authorization.k8s.io",

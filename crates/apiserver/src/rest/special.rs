@@ -8,7 +8,7 @@ use crate::{
     apply::{Manager, Managers},
     auth::{AUDIENCE, Bound, Issued, Tokens},
     field::FieldError,
-    object::{self, Object as _, ObjectMut as _, child_mut, strings_at, text_at},
+    object::{self, Object as _, child_mut, strings_at, text_at},
     schema,
     status::Status,
     store::{Key, Resource, Txn},
@@ -32,8 +32,6 @@ pub(crate) fn bind_pod(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, binding
     }
     let mut pod = (*pod).clone();
     child_mut(&mut pod, "spec").insert("nodeName".into(), node.into());
-    let generation = pod.meta("generation").and_then(Value::as_i64).unwrap_or(1);
-    pod.set_meta("generation", generation + 1);
     let conditions = child_mut(&mut pod, "status")
         .entry("conditions")
         .or_insert_with(|| json!([]));

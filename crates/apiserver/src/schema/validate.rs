@@ -25,7 +25,8 @@ pub(crate) fn validate(value: &Value, schema: &Schema, mode: Mode) -> Vec<FieldE
 }
 
 fn walk(value: &Value, schema: &Schema, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
-    if value.is_null() && (schema.nullable || schema.kind == Type::Any) {
+    // Go decodes null into anything, and writes a few zero values as null.
+    if value.is_null() && (schema.nullable || schema.kind == Type::Any || mode == Mode::Generated) {
         return;
     }
     if !fits(value, schema.kind) {

@@ -106,7 +106,7 @@ fn service_range_is_ready(server: &Server) -> Result<(), OpenError> {
             ..write
         };
         let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": crate::object::time(write.now),
-                           "reason": "", "message": "Kubernetes default Service CIDR is ready"});
+                           "message": "Kubernetes default Service CIDR is ready"});
         let config = json!({"kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1",
                             "metadata": {"name": "kubernetes"}, "status": {"conditions": [ready]}});
         let change = Change::Apply { config, force: true };

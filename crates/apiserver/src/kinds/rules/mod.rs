@@ -23,6 +23,7 @@ mod pod;
 mod policy;
 mod rbac;
 mod service;
+mod service_range;
 mod workload;
 
 pub(crate) use aggregation::ApiServices;
@@ -37,6 +38,7 @@ pub(crate) use pod::Pods;
 pub(crate) use policy::NetworkPolicies;
 pub(crate) use rbac::{Bindings, Roles};
 pub(crate) use service::{ServicePrefixes, Services};
+pub(crate) use service_range::ServiceRanges;
 pub(crate) use workload::{DaemonSets, Deployments, ReplicaSets};
 
 /// What rules may look at beyond the object itself.
