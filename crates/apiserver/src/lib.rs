@@ -59,7 +59,7 @@
 //!
 //! # Outside
 //!
-//! CEL rules (`x-kubernetes-validations`) and admission policies, webhooks, aggregation, protobuf (some kubectl commands send it: `create namespace`, `create token`, `auth`), pod exec and logs, scale
+//! CEL rules (`x-kubernetes-validations`) and admission policies, webhooks, aggregation (an APIService's group answers 503), protobuf (some kubectl commands send it: `create namespace`, `create token`, `auth`), pod exec and logs, scale
 //! subresources, conversion other than `None`, garbage collection by owner references (a controller's work).
 
 #![forbid(unsafe_code)]

@@ -3,6 +3,7 @@
 use super::{
     Kind, Origin, Registry, Traits, columns,
     rules::{self, Rules},
+    selectable,
 };
 use crate::{schema::builtin::Builtin, store::Resource};
 
@@ -388,7 +389,7 @@ pub(crate) fn registry() -> (Registry, Builtin) {
             namespaced: row.namespaced,
             schema: builtin.schema(row.definition),
             columns: columns::builtin(row.group, row.plural),
-            selectable: selectable(row.group, row.plural)
+            selectable: selectable::of(row.group, row.plural)
                 .iter()
                 .map(|field| (*field).to_owned())
                 .collect(),
@@ -407,50 +408,4 @@ pub(crate) fn registry() -> (Registry, Builtin) {
 fn deprecation(kind: &str) -> Option<String> {
     (kind == "Endpoints")
         .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
-}
-
-fn selectable(group: &str, plural: &str) -> &'static [&'static str] {
-    match (group, plural) {
-        ("", "pods") => &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ],
-        ("", "nodes") => &["spec.unschedulable"],
-        ("", "namespaces") => &["status.phase"],
-        ("", "services") => &["spec.clusterIP", "spec.type"],
-        ("", "secrets") => &["type"],
-        ("", "events") => &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ],
-        ("events.k8s.io", "events") => &[
-            "regarding.kind",
-            "regarding.namespace",
-            "regarding.name",
-            "regarding.uid",
-            "regarding.apiVersion",
-            "regarding.resourceVersion",
-            "regarding.fieldPath",
-            "reason",
-            "reportingController",
-            "type",
-        ],
-        ("apps", "replicasets") => &["status.replicas"],
-        _ => &[],
-    }
 }

@@ -12,6 +12,7 @@ pub(crate) mod columns;
 pub(crate) mod custom;
 pub(crate) mod names;
 pub(crate) mod rules;
+mod selectable;
 
 use columns::Column;
 use rules::Rules;

@@ -60,7 +60,8 @@ pub(crate) fn wrong_qualified(name: &str) -> Vec<String> {
     } else if part.len() > 63 {
         wrong.push("name part must be no more than 63 bytes".to_owned());
     }
-    if !is_label_text(&part[..part.len().min(part.floor_char_boundary(63))]) || part.is_empty() {
+    let spelled = part.get(..63).unwrap_or(part);
+    if part.is_empty() || !is_label_text(spelled) {
         wrong.push(format!(
             "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric \
              character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{QUALIFIED}')"

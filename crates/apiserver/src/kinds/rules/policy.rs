@@ -133,20 +133,20 @@ const NOT_A_PREFIX: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 200
 mod tests {
     use super::*;
 
-    fn wrong(peer: Value) -> Vec<String> {
-        wrong_peer(&peer, "p").iter().map(ToString::to_string).collect()
+    fn wrong(peer: &Value) -> Vec<String> {
+        wrong_peer(peer, "p").iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn exceptions_lie_within_their_block() {
         let block = |except: &str| json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": [except]}});
-        assert!(wrong(block("10.1.0.0/16")).is_empty());
+        assert!(wrong(&block("10.1.0.0/16")).is_empty());
         for except in ["11.1.0.0/16", "10.0.0.0/8", "2001:db8::/64", "x"] {
-            assert_eq!(wrong(block(except)).len(), 1, "{except}");
+            assert_eq!(wrong(&block(except)).len(), 1, "{except}");
         }
-        assert_eq!(wrong(json!({})), ["p: Required value: must specify a peer"]);
+        assert_eq!(wrong(&json!({})), ["p: Required value: must specify a peer"]);
         assert_eq!(
-            wrong(json!({"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}})).len(),
+            wrong(&json!({"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}})).len(),
             1
         );
     }

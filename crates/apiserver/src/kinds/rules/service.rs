@@ -150,8 +150,7 @@ impl Rules for Services {
         }
         errors.extend(wrong_ports(ports));
         let (before, after) = (old.map(|old| &old["spec"]["clusterIPs"]), &spec["clusterIPs"]);
-        if let Some(before) = before.filter(|before| before.is_array() && before[0] != after[0]) {
-            let _ = before;
+        if before.is_some_and(|before| before.is_array() && before[0] != after[0]) {
             errors.push(FieldError::invalid(
                 "spec.clusterIPs[0]",
                 after.clone(),
