@@ -66,9 +66,9 @@
 //!
 //! # Outside
 //!
-//! Webhooks, aggregation, protobuf (some kubectl commands send it: `create namespace`, `create token`, `auth`), pod exec and logs,
-//! conversion other than `None`, garbage collection by owner references (a controller's work). Of policies: the `authorizer`
-//! variable and audit annotations.
+//! Webhooks, aggregation (an APIService's group answers 503), protobuf (some kubectl commands send it: `create namespace`, `create token`,
+//! `auth`), pod exec and logs, conversion other than `None`, garbage collection by owner references (a controller's work). Of
+//! policies: the `authorizer` variable and audit annotations.
 
 #![forbid(unsafe_code)]
 

@@ -162,7 +162,7 @@ impl FieldSelector {
                     "{field:?} is not a known field selector: only {only}"
                 )));
             }
-            terms.push((field.to_owned(), equal, value.trim().to_owned()));
+            terms.push((kind.rules.stored_field(field), equal, value.trim().to_owned()));
         }
         Ok(Self { terms })
     }

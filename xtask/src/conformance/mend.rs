@@ -101,6 +101,19 @@ impl Replay<'_> {
                 }
             }
             ("GET" | "DELETE", 200) if path.name.is_empty() => self.mend_items(recording, &path).await,
+            ("POST", 201) if !path.subresource_of(recording).is_empty() => {
+                let known = self.shown.before(&path.object(), &recording.name).cloned();
+                let mut object = known.unwrap_or_else(|| anything(&path.plural, &path.name));
+                if recording.request.body["kind"] == "Binding" {
+                    // It was bound by this step, so it was not before.
+                    self.remove(&path).await;
+                    object["spec"].as_object_mut().map(|spec| spec.remove("nodeName"));
+                }
+                if !self.exists(&path).await {
+                    self.mend_namespace(&path.namespace).await;
+                    self.make(&path, &object).await;
+                }
+            }
             (_, 201) if path.subresource_of(recording).is_empty() => self.remove(&path).await,
             (_, 404) if path.subresource_of(recording).is_empty() => self.remove(&path).await,
             (_, 200 | 201 | 409 | 422) if !self.exists(&path).await => {
@@ -246,11 +259,28 @@ impl Replay<'_> {
             self.admin("PATCH", &format!("{}/status{query}", path.object()), Some(&patch))
                 .await;
         }
+        self.own(path, shown).await;
         let made = self.admin("GET", &path.object(), None).await.json();
         let text = |object: &Value, key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
         self.names.learn(&text(shown, "uid"), &text(&made, "uid"));
         self.names
             .learn_revision(&text(shown, "resourceVersion"), &text(&made, "resourceVersion"));
+    }
+
+    /// Gives the fields of an object to the managers that the recorded server showed.
+    async fn own(&self, path: &Path, shown: &Value) {
+        let managers = &shown["metadata"]["managedFields"];
+        if managers.as_array().is_none_or(Vec::is_empty) {
+            return;
+        }
+        let mut object = self.admin("GET", &path.object(), None).await.json();
+        object["metadata"]["managedFields"] = self.names.translate_body(managers, 0);
+        let shown = object["metadata"]["managedFields"]
+            .as_array()
+            .and_then(|managers| managers.first());
+        let first = shown.map(|first| first["manager"].as_str().unwrap_or("unknown").replace(' ', "%20"));
+        let at = format!("{}?fieldManager={}", path.object(), first.unwrap_or_default());
+        self.admin("PUT", &at, Some(&object)).await;
     }
 
     /// Removes an object at once, whatever holds it.
@@ -282,6 +312,15 @@ impl Path {
 /// Whether a group can come from a definition: not those of Kubernetes itself.
 fn is_custom(group: &str) -> bool {
     group.contains('.') && !group.ends_with(".k8s.io")
+}
+
+/// An object of which nothing but its existence is known.
+fn anything(plural: &str, name: &str) -> Value {
+    let mut object = json!({"metadata": {"name": name}});
+    if plural == "pods" {
+        object["spec"] = json!({"containers": [{"name": "c", "image": "i"}]});
+    }
+    object
 }
 
 /// What a client cannot say of an object.

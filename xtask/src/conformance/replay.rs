@@ -7,6 +7,8 @@ use apiserver::{ApiServer, Config};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use axum::response::IntoResponse as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -206,12 +208,25 @@ impl<'a> Replay<'a> {
             }
             Some(("continue", token)) => {
                 let decoded = token.replace("%3D", "=").replace("%3d", "=");
-                let ours = self.names.ours(&decoded).unwrap_or(token);
+                let known = self.names.ours(&decoded).map(str::to_owned);
+                let ours = known
+                    .or_else(|| self.token(&decoded, newest))
+                    .unwrap_or_else(|| token.to_owned());
                 format!("continue={}", ours.replace('=', "%3D").replace('+', "%2B"))
             }
             _ => parameter.to_owned(),
         });
         format!("{path}?{}", parameters.collect::<Vec<_>>().join("&"))
+    }
+
+    /// A recorded continue token that was given by a step which is missing, with a revision of ours in it.
+    fn token(&self, theirs: &str, newest: u64) -> Option<String> {
+        let mut token: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(theirs).ok()?).ok()?;
+        // What the page shows was just made, so it is of now.
+        if token["rv"].as_i64()? > 0 {
+            token["rv"] = newest.into();
+        }
+        Some(BASE64_URL_SAFE_NO_PAD.encode(token.to_string()))
     }
 
     /// Our newest revision.

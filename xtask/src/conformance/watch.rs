@@ -111,7 +111,12 @@ impl Replay<'_> {
                     };
                     self.admin("DELETE", &(path.object() + policy), None).await;
                 } else {
-                    let mut object = self.names.translate_body(shown, 0);
+                    let mut object = if table_row.is_object() {
+                        // A row shows no content, so whatever is changed is as good.
+                        touched(held)
+                    } else {
+                        self.names.translate_body(shown, 0)
+                    };
                     if let Some(metadata) = object["metadata"].as_object_mut() {
                         metadata.retain(|key, _| !matches!(key.as_str(), "resourceVersion" | "managedFields"));
                     }
@@ -138,6 +143,24 @@ impl Replay<'_> {
         }
         self.remove(&path).await;
     }
+}
+
+/// The object with one text of its content changed.
+fn touched(mut object: Value) -> Value {
+    fn text(value: &mut Value) -> Option<&mut String> {
+        match value {
+            Value::String(text) => Some(text),
+            Value::Array(items) => items.iter_mut().find_map(text),
+            Value::Object(map) => map.values_mut().find_map(text),
+            _ => None,
+        }
+    }
+    let fields = object.as_object_mut().into_iter().flatten();
+    let mut content = fields.filter(|(name, _)| !["apiVersion", "kind", "metadata", "status"].contains(&name.as_str()));
+    if let Some(text) = content.find_map(|(_, value)| text(value)) {
+        text.push('~');
+    }
+    object
 }
 
 /// A namespace of our own.

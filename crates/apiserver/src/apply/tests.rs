@@ -39,11 +39,7 @@ fn manager(name: &str, operation: Operation) -> Manager {
 fn apply(live: &Value, who: &str, config: &Value, force: bool) -> Result<Value, crate::status::Status> {
     let mut managers = Managers::read(live);
     let who = manager(who, Operation::Apply);
-    let request = ApplyRequest {
-        who: &who,
-        force,
-        now: "t",
-    };
+    let request = ApplyRequest { who: &who, force };
     let mut result = managers.apply(live, config, &schema(), &request)?;
     managers.write(&mut result);
     Ok(result)

@@ -10,6 +10,7 @@ use crate::{
     kinds::{Kind, Registry},
     server::Server,
     status::Status,
+    store::{Key, Resource},
 };
 
 pub(crate) fn answer(server: &Server, call: &Call) -> Result<Response, Status> {
@@ -47,6 +48,16 @@ pub(crate) fn answer(server: &Server, call: &Call) -> Result<Response, Status> {
         ["openapi", "v3", "apis", group, version] => openapi::document(server, &registry, group, version, call),
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// Whether an APIService announces this group and version as another server's. No other server is ever asked.
+pub(crate) fn is_elsewhere(server: &Server, group: &str, version: &str) -> bool {
+    let services = Resource::new("apiregistration.k8s.io", "apiservices");
+    let announced = server
+        .store()
+        .get(&Key::new(&services, "", &format!("{version}.{group}")))
+        .cloned();
+    announced.is_some_and(|service| service["spec"]["service"].is_object())
 }
 
 fn roots(registry: &Registry) -> Vec<String> {

@@ -32,6 +32,7 @@ mod route;
 mod serve;
 mod shape;
 mod watch;
+mod yaml;
 
 pub use serve::ServeError;
 pub(crate) use serve::serve_tls;
@@ -133,6 +134,11 @@ async fn answer(access: &Access, request: Request<Body>, accept: Accept) -> Resu
     match route {
         Route::Path => {
             authorize_path(server, &call)?;
+            if let ["apis", group, version] = call.path.trim_matches('/').split('/').collect::<Vec<_>>()[..]
+                && discovery::is_elsewhere(server, group, version)
+            {
+                return Ok(respond::unavailable());
+            }
             match (&call.method, call.path.as_str()) {
                 (&Method::GET, backup::PATH) => backup::answer(server).await,
                 _ => discovery::answer(server, &call),
@@ -141,6 +147,9 @@ async fn answer(access: &Access, request: Request<Body>, accept: Accept) -> Resu
         Route::Resource(target) => {
             let verb = target.verb(&call.method, call.query.is_watch())?;
             authorize(server, &call, &target, verb)?;
+            if discovery::is_elsewhere(server, &target.group, &target.version) {
+                return Ok(respond::unavailable());
+            }
             resources::answer(server, call, target, verb, body).await
         }
     }

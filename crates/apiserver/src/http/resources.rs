@@ -123,8 +123,9 @@ impl Request<'_> {
     async fn get(&self) -> Result<Response, Status> {
         let object = self
             .server
-            .read(|store| rest::get(store, &self.kind.resource, self.namespace, &self.target.name));
-        let object = object.await??;
+            .read(|store| rest::get(store, &self.kind.storage(), self.namespace, &self.target.name));
+        let object = object.await?;
+        let object = object.map_err(|_| Status::not_found(&self.kind.resource, &self.target.name))?;
         let shown = match &self.kind.scale {
             Some(scale) if self.target.subresource == "scale" => scale.of(&object),
             _ => self.viewer().one(&object),
@@ -144,12 +145,11 @@ impl Request<'_> {
             continue_token: Some(query.text("continue").to_owned()).filter(|token| !token.is_empty()),
             resource_version: query.text("resourceVersion").to_owned(),
             version_match: query.text("resourceVersionMatch").to_owned(),
+            send_initial_events: query.has("sendInitialEvents"),
         };
-        if query.flag("sendInitialEvents") {
-            let error = FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
-            return Err(Status::invalid_options("ListOptions", error));
-        }
-        let list = self.server.read(|store| rest::list(store, &self.kind.resource, &asked));
+        let list = self
+            .server
+            .read(|store| rest::list(store, &self.kind.storage(), &asked));
         let list = list.await??;
         Ok(respond::body(200, &self.viewer().list(&list), &self.call.accept))
     }
@@ -225,7 +225,7 @@ impl Request<'_> {
         let dry_run = query.dry_run(options)?;
         let (mut outcome, revision) = self.server.write(dry_run, |txn, registry| {
             let name = &self.target.name;
-            let before = txn.get(&Key::new(&self.kind.resource, self.namespace, name));
+            let before = txn.get(&Key::new(&self.kind.storage(), self.namespace, name));
             let mut outcome = rest::update(txn, &self.write(registry, options)?, name, change)?;
             if outcome.created {
                 check_allowed(txn, &self.call.user, self.target, "create")?;

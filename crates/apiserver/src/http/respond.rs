@@ -5,7 +5,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::negotiate::{Accept, Format};
+use super::{
+    negotiate::{Accept, Format},
+    yaml,
+};
 use crate::status::Status;
 
 /// A body in the format that the client asked for.
@@ -16,10 +19,7 @@ pub(crate) fn body(code: u16, value: &impl Serialize, accept: &Accept) -> Respon
         Format::PrettyJson => (serde_json::to_vec_pretty(value).unwrap_or_default(), "application/json"),
         Format::Yaml => {
             let value = serde_json::to_value(value).unwrap_or_default();
-            (
-                serde_saphyr::to_string(&value).unwrap_or_default().into_bytes(),
-                "application/yaml",
-            )
+            (yaml::write(&value).into_bytes(), "application/yaml")
         }
     };
     bytes_of(code, kind, bytes)
@@ -39,6 +39,11 @@ pub(crate) fn bytes_of(code: u16, kind: &'static str, bytes: impl Into<Body>) ->
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// The answer in the name of a server behind this one that cannot be reached.
+pub(crate) fn unavailable() -> Response {
+    bytes_of(503, "text/plain; charset=utf-8", "service unavailable\n")
 }
 
 pub(crate) fn status(status: &Status, accept: &Accept) -> Response {

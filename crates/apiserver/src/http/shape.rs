@@ -48,6 +48,8 @@ pub(crate) struct Viewer {
     include: String,
     now: Timestamp,
     api_version: String,
+    /// The client has been told the columns: only the first event of a watch describes them.
+    knows_columns: bool,
 }
 
 impl Viewer {
@@ -59,11 +61,26 @@ impl Viewer {
             shape,
             include,
             now,
+            knows_columns: false,
         }
     }
 
     /// The body for one object.
     pub(crate) fn one(&self, object: &Value) -> Value {
+        if self.converts() {
+            let mut shown = object.clone();
+            self.kind.rules.to_shown(&mut shown);
+            return self.shaped(&shown);
+        }
+        self.shaped(object)
+    }
+
+    /// Whether objects are kept in another form than this kind's.
+    fn converts(&self) -> bool {
+        self.kind.rules.storage().is_some()
+    }
+
+    fn shaped(&self, object: &Value) -> Value {
         match self.shape {
             Shape::Table => self.table(&[object], object.resource_version(), None, None),
             Shape::Metadata => metadata_of(object),
@@ -76,14 +93,14 @@ impl Viewer {
     }
 
     /// One line of a watch.
-    pub(crate) fn event(&self, kind: &str, object: &Value, out: &mut Vec<u8>) {
+    pub(crate) fn event(&mut self, kind: &str, object: &Value, out: &mut Vec<u8>) {
         #[derive(Serialize)]
         struct Event<'a, T> {
             r#type: &'a str,
             object: T,
         }
         let line = match self.shape {
-            Shape::Object => {
+            Shape::Object if !self.converts() => {
                 let object = View {
                     object,
                     api_version: &self.api_version,
@@ -100,6 +117,7 @@ impl Viewer {
             ),
         };
         debug_assert!(line.is_ok(), "writing JSON to memory cannot fail");
+        self.knows_columns = true;
         out.push(b'\n');
     }
 
@@ -122,6 +140,12 @@ impl Viewer {
 
     /// The body for a list.
     pub(crate) fn list(&self, list: &List) -> ListBody {
+        let mut items = list.items.clone();
+        if self.converts() {
+            items
+                .iter_mut()
+                .for_each(|object| self.kind.rules.to_shown(Arc::make_mut(object)));
+        }
         let revision = list.revision.to_string();
         let mut metadata = Map::new();
         metadata.insert("resourceVersion".into(), revision.clone().into());
@@ -136,11 +160,11 @@ impl Viewer {
         }
         match self.shape {
             Shape::Table => {
-                let objects: Vec<&Value> = list.items.iter().map(|object| &**object).collect();
+                let objects: Vec<&Value> = items.iter().map(|object| &**object).collect();
                 ListBody::Made(self.table(&objects, &revision, list.continue_token.as_deref(), list.remaining))
             }
             Shape::Metadata => {
-                let items: Vec<Value> = list.items.iter().map(|object| metadata_of(object)).collect();
+                let items: Vec<Value> = items.iter().map(|object| metadata_of(object)).collect();
                 ListBody::Made(
                     json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                                       "metadata": metadata, "items": items}),
@@ -150,13 +174,16 @@ impl Viewer {
                 kind: self.kind.list_kind.clone(),
                 api_version: self.api_version.clone(),
                 metadata,
-                items: list.items.clone(),
+                items,
                 typed: self.kind.is_custom(),
             },
         }
     }
 
-    fn definitions(&self) -> Vec<Value> {
+    fn definitions(&self) -> Value {
+        if self.knows_columns {
+            return Value::Null;
+        }
         self.kind.columns.iter().map(columns::Column::definition).collect()
     }
 

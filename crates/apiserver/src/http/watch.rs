@@ -81,9 +81,10 @@ pub(crate) fn start(server: &Arc<Server>, viewer: &Viewer, query: &Query, namesp
         seen: from.unwrap_or_default(),
         told: from.unwrap_or_default(),
         bookmarks: query.flag("allowWatchBookmarks"),
-        next_bookmark: now + BOOKMARK_EVERY.min(timeout * 3 / 4),
+        // Who has just been given everything is told soon how far that reaches.
+        next_bookmark: now + if initial { SOON } else { BOOKMARK_EVERY }.min(timeout * 3 / 4),
         deadline: now + timeout,
-        news: server.subscribe(&viewer.kind.resource),
+        news: server.subscribe(&viewer.kind.storage()),
         closing: server.closing.subscribe(),
         first: None,
         ended: false,
@@ -119,7 +120,7 @@ impl Watcher {
             ..ListQuery::default()
         };
         let mut out = Vec::new();
-        let listed = crate::rest::list(&self.server.store(), &self.viewer.kind.resource, &asked);
+        let listed = crate::rest::list(&self.server.store(), &self.viewer.kind.storage(), &asked);
         match listed {
             Ok(list) => {
                 for object in &list.items {
@@ -161,7 +162,8 @@ impl Watcher {
                 Wake::News => {}
                 Wake::End => self.ended = true,
                 Wake::Bookmark => {
-                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                    let left = self.deadline.saturating_duration_since(Instant::now());
+                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY.min(left * 3 / 4).max(SOON);
                     self.seen = self.seen.max(self.quiet_until());
                     if self.seen > self.told {
                         self.bookmark(false, &mut out);
@@ -186,7 +188,7 @@ impl Watcher {
     fn quiet_until(&self) -> Revision {
         let shown = self.server.shown();
         let store = self.server.store();
-        let pending = store.events_after(&self.viewer.kind.resource, self.seen, shown);
+        let pending = store.events_after(&self.viewer.kind.storage(), self.seen, shown);
         if pending.is_ok_and(|mut events| events.next().is_none()) {
             shown
         } else {
@@ -202,7 +204,7 @@ impl Watcher {
         }
         let events = {
             let store: &Store = &self.server.store();
-            let events = store.events_after(&self.viewer.kind.resource, self.seen, shown);
+            let events = store.events_after(&self.viewer.kind.storage(), self.seen, shown);
             events.map(|events| events.take(BATCH).cloned().collect::<Vec<Event>>())
         };
         match events {
@@ -287,5 +289,6 @@ fn default_timeout() -> Duration {
 }
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_millis(500);
 /// Events written at once; the client's reading paces the rest.
 const BATCH: usize = 64;

@@ -3,6 +3,7 @@
 use super::{
     Kind, Origin, Registry, Traits, columns,
     rules::{self, Rules},
+    selectable,
 };
 use crate::{schema::builtin::Builtin, store::Resource};
 
@@ -129,6 +130,26 @@ static ROWS: &[Row] = &[
         &rules::Events,
     ),
     row(
+        "",
+        "endpoints",
+        "Endpoints",
+        &["ep"],
+        true,
+        "io.k8s.api.core.v1.Endpoints",
+        PLAIN,
+        &rules::Plain,
+    ),
+    row(
+        "events.k8s.io",
+        "events",
+        "Event",
+        &["ev"],
+        true,
+        "io.k8s.api.events.v1.Event",
+        PLAIN,
+        &rules::NewEvents,
+    ),
+    row(
         "apps",
         "daemonsets",
         "DaemonSet",
@@ -187,13 +208,36 @@ static ROWS: &[Row] = &[
     ),
     row(
         "networking.k8s.io",
+        "networkpolicies",
+        "NetworkPolicy",
+        &["netpol"],
+        true,
+        "io.k8s.api.networking.v1.NetworkPolicy",
+        Traits {
+            generation: true,
+            ..PLAIN
+        },
+        &rules::NetworkPolicies,
+    ),
+    row(
+        "apiregistration.k8s.io",
+        "apiservices",
+        "APIService",
+        &[],
+        false,
+        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
+        STATUS,
+        &rules::ApiServices,
+    ),
+    row(
+        "networking.k8s.io",
         "servicecidrs",
         "ServiceCIDR",
         &[],
         false,
         "io.k8s.api.networking.v1.ServiceCIDR",
         STATUS,
-        &rules::Plain,
+        &rules::ServiceRanges,
     ),
     row(
         "rbac.authorization.k8s.io",
@@ -348,7 +392,7 @@ pub(crate) fn registry() -> (Registry, Builtin) {
             namespaced: row.namespaced,
             schema: builtin.schema(row.definition),
             columns: columns::builtin(row.group, row.plural),
-            selectable: selectable(row.group, row.plural)
+            selectable: selectable::of(row.group, row.plural)
                 .iter()
                 .map(|field| (*field).to_owned())
                 .collect(),
@@ -356,7 +400,7 @@ pub(crate) fn registry() -> (Registry, Builtin) {
             scale: None,
             rules: row.rules,
             storage_version: "v1".into(),
-            deprecation: None,
+            deprecation: deprecation(row.kind),
             origin: Origin::Builtin {
                 definition: row.definition,
             },
@@ -365,36 +409,8 @@ pub(crate) fn registry() -> (Registry, Builtin) {
     (registry, builtin)
 }
 
-fn selectable(group: &str, plural: &str) -> &'static [&'static str] {
-    match (group, plural) {
-        ("", "pods") => &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ],
-        ("", "nodes") => &["spec.unschedulable"],
-        ("", "namespaces") => &["status.phase"],
-        ("", "services") => &["spec.clusterIP", "spec.type"],
-        ("", "secrets") => &["type"],
-        ("", "events") => &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ],
-        ("apps", "replicasets") => &["status.replicas"],
-        _ => &[],
-    }
+/// What clients of a built-in kind are warned of.
+fn deprecation(kind: &str) -> Option<String> {
+    (kind == "Endpoints")
+        .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
 }

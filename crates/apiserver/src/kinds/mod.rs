@@ -16,6 +16,7 @@ pub(crate) mod custom;
 pub(crate) mod names;
 pub(crate) mod rules;
 pub(crate) mod scale;
+mod selectable;
 
 use columns::Column;
 use rules::Rules;
@@ -78,6 +79,11 @@ pub(crate) struct Traits {
 impl Kind {
     pub(crate) fn group(&self) -> &str {
         &self.resource.group
+    }
+
+    /// The resource under which the objects are kept: that of the kind, but for a second view of another one's.
+    pub(crate) fn storage(&self) -> Resource {
+        self.rules.storage().unwrap_or_else(|| self.resource.clone())
     }
 
     pub(crate) fn api_version(&self) -> String {
@@ -148,6 +154,7 @@ impl Kind {
                 add("binding", "", "v1", "Binding", &["create"][..]);
                 add("eviction", "policy", "v1", "Eviction", &["create"]);
             }
+            ("", "namespaces") => add("finalize", "", "v1", "Namespace", &["update"]),
             ("", "serviceaccounts") => add("token", "authentication.k8s.io", "v1", "TokenRequest", &["create"]),
             _ => {}
         }

@@ -34,6 +34,57 @@ pub(crate) fn is_qualified(name: &str) -> bool {
     prefix.is_none_or(is_dns_subdomain) && is_label_text(rest) && !rest.is_empty()
 }
 
+/// What is wrong with a qualified name, in the API's words.
+pub(crate) fn wrong_qualified(name: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let part = match name.split('/').collect::<Vec<_>>().as_slice() {
+        [part] => *part,
+        [prefix, part] => {
+            if prefix.is_empty() {
+                wrong.push("prefix part must be non-empty".to_owned());
+            } else if !is_dns_subdomain(prefix) {
+                wrong.push(format!("prefix part {SUBDOMAIN}"));
+            }
+            *part
+        }
+        _ => {
+            return vec![format!(
+                "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                 alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+                 '{QUALIFIED}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )];
+        }
+    };
+    if part.is_empty() {
+        wrong.push("name part must be non-empty".to_owned());
+    } else if part.len() > 63 {
+        wrong.push("name part must be no more than 63 bytes".to_owned());
+    }
+    let spelled = part.get(..63).unwrap_or(part);
+    if part.is_empty() || !is_label_text(spelled) {
+        wrong.push(format!(
+            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric \
+             character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{QUALIFIED}')"
+        ));
+    }
+    wrong
+}
+
+/// What is wrong with a label's value, in the API's words.
+pub(crate) fn wrong_label_text(text: &str) -> Option<String> {
+    if text.len() > 63 {
+        Some("must be no more than 63 bytes".to_owned())
+    } else if is_label_text(text) {
+        None
+    } else {
+        Some(format!(
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and \
+             end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is \
+             '({QUALIFIED})?')"
+        ))
+    }
+}
+
 /// What a label's value may be.
 pub(crate) fn is_label_text(text: &str) -> bool {
     let edge = |byte: &u8| byte.is_ascii_alphanumeric();
@@ -82,6 +133,7 @@ pub(crate) fn version_priority(version: &str) -> (u8, u64, u64, Reverse<String>)
     (stage, major, minor, Reverse(version.to_owned()))
 }
 
+const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
     and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -99,6 +151,19 @@ mod tests {
         assert!(is_dns_subdomain("a.b-c") && !is_dns_subdomain("a..b") && !is_dns_subdomain("Bad_Name"));
         assert!(is_qualified("app.kubernetes.io/name") && !is_qualified("/x") && !is_qualified("a b"));
         assert!(is_label_text("") && is_label_text("A_b.c") && !is_label_text("-x"));
+    }
+
+    #[test]
+    fn wrong_names_are_explained() {
+        for name in ["a b", "", "x/", "/x", "a/b/c", "Bad_Name/x", "-x"] {
+            assert!(!wrong_qualified(name).is_empty() && !is_qualified(name), "{name}");
+        }
+        assert!(wrong_qualified("app.kubernetes.io/name").is_empty());
+        assert!(wrong_label_text("-x").is_some() && wrong_label_text("").is_none());
+        assert_eq!(
+            wrong_label_text(&"x".repeat(64)).unwrap(),
+            "must be no more than 63 bytes"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
         Kind, Registry,
         rules::{next_status, set_terminating},
     },
-    object::{Object as _, ObjectMut as _, text_at},
+    object::{Object as _, ObjectMut as _, list_at, text_at},
     status::Status,
     store::{Key, Resource, Txn},
 };
@@ -80,6 +80,35 @@ pub(crate) fn delete_namespace(
     }
     finish_namespace(txn, write.registry, &name);
     Ok(Outcome::of(shown))
+}
+
+/// Replaces what holds a namespace. One that is being deleted and that nothing holds any more is gone.
+pub(crate) fn finalize_namespace(
+    txn: &mut Txn<'_>,
+    write: &Write<'_>,
+    live: &Arc<Value>,
+    asked: &Value,
+) -> Result<Outcome, Status> {
+    let mut new = (**live).clone();
+    let holders: Vec<Value> = list_at(asked, &["spec", "finalizers"]).to_vec();
+    let is_held = !holders.is_empty() || !live.finalizers().is_empty();
+    new["spec"] = if holders.is_empty() {
+        json!({})
+    } else {
+        json!({"finalizers": holders})
+    };
+    if live.is_terminating() && !is_held {
+        txn.delete(write.key(live.name()), (**live).clone());
+        return Ok(Outcome {
+            removed: true,
+            ..Outcome::of(Arc::new(new))
+        });
+    }
+    Ok(Outcome::of(if new == **live {
+        Arc::clone(live)
+    } else {
+        txn.put(write.key(live.name()), new)
+    }))
 }
 
 /// Brings a definition that has just been written to the state in which it is served, as its controllers would.

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{FieldValidation, Write, custom};
+use super::{FieldValidation, Write, custom, decode};
 use crate::{
     field::{FieldError, FieldReason},
-    kinds::names,
+    kinds::{Origin, names},
     object::{METADATA_ORDER, Object as _, ObjectMut as _, list_at, order, text_at},
     schema::{
         normalise::normalise,
@@ -122,13 +122,18 @@ pub(crate) fn conform(write: &Write<'_>, object: &mut Value) -> Result<Vec<Strin
 fn check_types(write: &Write<'_>, object: &Value) -> Result<(), Status> {
     let kind = &write.kind.kind;
     let errors = validate(object, &write.kind.schema, Mode::Generated);
-    match errors.iter().find(|error| error.reason == FieldReason::TypeInvalid) {
-        Some(error) => Err(Status::bad_request(format!(
-            "{kind} in version \"{}\" cannot be handled as a {kind}: json: cannot unmarshal into field {}",
-            write.kind.version, error
-        ))),
-        None => Ok(()),
-    }
+    let wrong = errors.iter().find(|error| error.reason == FieldReason::TypeInvalid);
+    let why = match (wrong, &write.kind.origin) {
+        (Some(error), Origin::Builtin { definition }) => decode::explain(definition, object, &error.field),
+        _ => match decode::bad_base64(object, &write.kind.schema) {
+            Some(at) => format!("illegal base64 data at input byte {at}"),
+            None => return Ok(()),
+        },
+    };
+    Err(Status::bad_request(format!(
+        "{kind} in version \"{}\" cannot be handled as a {kind}: {why}",
+        write.kind.version
+    )))
 }
 
 /// Refuses a complete object with everything that is wrong with it; or returns warnings.
@@ -167,39 +172,28 @@ fn check_metadata(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let empty = serde_json::Map::new();
     let map = |field: &str| object.meta(field).and_then(Value::as_object).unwrap_or(&empty);
-    for (key, value) in map("labels") {
-        if !names::is_qualified(key) {
-            errors.push(FieldError::invalid(
-                "metadata.labels",
-                key.as_str(),
-                "not a valid label key",
-            ));
-        }
-        if !value.as_str().is_some_and(names::is_label_text) {
-            errors.push(FieldError::invalid(
-                "metadata.labels",
-                value.clone(),
-                "not a valid label value",
-            ));
-        }
+    let mut key = |field: &str, name: &str, checked: &str| {
+        let wrong = names::wrong_qualified(checked).into_iter();
+        errors.extend(wrong.map(|why| FieldError::invalid(format!("metadata.{field}"), name, why)));
+    };
+    map("labels").keys().for_each(|name| key("labels", name, name));
+    map("annotations")
+        .keys()
+        .for_each(|name| key("annotations", name, &name.to_lowercase()));
+    object
+        .finalizers()
+        .into_iter()
+        .for_each(|name| key("finalizers", name, name));
+    for value in map("labels").values().filter_map(Value::as_str) {
+        let why = names::wrong_label_text(value);
+        errors.extend(why.map(|why| FieldError::invalid("metadata.labels", value, why)));
     }
-    for key in map("annotations").keys() {
-        if !names::is_qualified(&key.to_lowercase()) {
-            errors.push(FieldError::invalid(
-                "metadata.annotations",
-                key.as_str(),
-                "not a valid annotation key",
-            ));
-        }
-    }
-    for finalizer in object.finalizers() {
-        if !names::is_qualified(finalizer) {
-            errors.push(FieldError::invalid(
-                "metadata.finalizers",
-                finalizer,
-                "not a valid finalizer name",
-            ));
-        }
+    let size: usize = map("annotations")
+        .iter()
+        .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
+        .sum();
+    if size > MAX_ANNOTATIONS {
+        errors.push(FieldError::too_long("metadata.annotations", MAX_ANNOTATIONS as u64));
     }
     for (n, owner) in list_at(object, &["metadata", "ownerReferences"]).iter().enumerate() {
         for field in ["apiVersion", "kind", "name", "uid"] {
@@ -219,3 +213,6 @@ pub(crate) fn arrange(object: &mut Value) {
         order(metadata, &METADATA_ORDER);
     }
 }
+
+/// All annotations of one object together, in bytes.
+const MAX_ANNOTATIONS: usize = 256 * 1024;

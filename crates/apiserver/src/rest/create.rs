@@ -80,6 +80,7 @@ pub(crate) fn insert(
     rbac::check_escalation(txn, write.user, &kind.resource, &object)?;
     warnings.extend(write.admit(txn, Admitted::Create, Some(&object), None)?);
     arrange(&mut object);
+    kind.rules.to_stored(&mut object);
     let stored = txn.put(key, object);
     if kind.resource == Resource::new("", "namespaces") {
         namespace_gear(txn, write, &name)?;
@@ -108,7 +109,10 @@ pub(crate) fn empty(write: &Write<'_>) -> Value {
         (_, "customresourcedefinitions") => {
             json!({"metadata": {}, "spec": {"names": {}}, "status": {"acceptedNames": {}}})
         }
-        (_, "events") => json!({"metadata": {}, "involvedObject": {}, "source": {}}),
+        (_, "events") => {
+            json!({"metadata": {}, "involvedObject": {}, "source": {}, "regarding": {}, "deprecatedSource": {}})
+        }
+        (_, "networkpolicies") => json!({"metadata": {}, "spec": {"podSelector": {}}}),
         _ => json!({"metadata": {}, "spec": {}, "status": {}}),
     }
 }

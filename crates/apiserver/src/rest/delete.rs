@@ -86,7 +86,7 @@ pub(crate) fn delete_collection(
 ) -> Result<Vec<Arc<Value>>, Status> {
     let namespace = (!write.namespace.is_empty()).then_some(write.namespace);
     let matching = txn
-        .list(&write.kind.resource, namespace)
+        .list(&write.kind.storage(), namespace)
         .into_iter()
         .filter(|(_, object)| selector.matches(object));
     let mut deleted = Vec::new();

@@ -24,7 +24,9 @@ mod cascade;
 mod checks;
 mod create;
 mod custom;
+mod decode;
 mod delete;
+mod page;
 mod read;
 mod scale;
 mod special;
@@ -66,7 +68,7 @@ pub(crate) struct Write<'a> {
 
 impl Write<'_> {
     fn key(&self, name: &str) -> Key {
-        Key::new(&self.kind.resource, self.namespace, name)
+        Key::new(&self.kind.storage(), self.namespace, name)
     }
 
     fn time(&self) -> String {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::page;
 use crate::{
     field::FieldError,
     selector::Selector,
@@ -22,6 +22,8 @@ pub(crate) struct ListQuery {
     pub resource_version: String,
     /// `Exact`, `NotOlderThan` or empty.
     pub version_match: String,
+    /// Makes no sense for a list.
+    pub send_initial_events: bool,
 }
 
 /// A page of a list.
@@ -40,7 +42,7 @@ pub(crate) fn get(store: &Store, resource: &Resource, namespace: &str, name: &st
 }
 
 pub(crate) fn list(store: &Store, resource: &Resource, query: &ListQuery) -> Result<List, Status> {
-    let (at, after) = start(store, query)?;
+    let (at, first) = start(store, query)?;
     let namespace = query.namespace.as_deref();
     let matches = |object: &Value| query.selector.matches(object);
     let mut found: Vec<(Place, Arc<Value>)> = if at == store.revision() {
@@ -50,15 +52,15 @@ pub(crate) fn list(store: &Store, resource: &Resource, query: &ListQuery) -> Res
         match store.list_at(resource, namespace, at) {
             Ok(objects) => objects.into_iter().filter(|(_, object)| matches(object)).collect(),
             Err(_) => {
-                return Err(match after {
-                    Some(after) => Status::expired_continue(token(None, &after, query.namespace.as_deref())),
+                return Err(match &query.continue_token {
+                    Some(token) => Status::expired_continue(page::unpinned(token)),
                     None => Status::gone("The resourceVersion for the provided list is too old."),
                 });
             }
         }
     };
-    if let Some(after) = &after {
-        found.retain(|(place, _)| place > after);
+    if let Some(first) = &first {
+        found.retain(|(place, _)| place >= first);
     }
     let mut page = List {
         items: Vec::new(),
@@ -71,45 +73,25 @@ pub(crate) fn list(store: &Store, resource: &Resource, query: &ListQuery) -> Res
             page.remaining = Some(found.len() - limit);
         }
         found.truncate(limit);
-        page.continue_token = found
-            .last()
-            .map(|(place, _)| token(Some(at), place, query.namespace.as_deref()));
+        page.continue_token = found.last().map(|(place, _)| page::token(Some(at), place, namespace));
     }
     page.items = found.into_iter().map(|(_, object)| object).collect();
     Ok(page)
 }
 
-/// The revision to list at, and the place to go on after.
+/// The revision to list at, and the place to start at.
 fn start(store: &Store, query: &ListQuery) -> Result<(Revision, Option<Place>), Status> {
     let now = store.revision();
     let version = query.resource_version.as_str();
+    check_options(query)?;
     if let Some(token) = &query.continue_token {
         if !version.is_empty() && version != "0" {
             return Err(Status::bad_request(
                 "specifying resource version is not allowed when using continue",
             ));
         }
-        let bad = || Status::bad_request("continue key is not valid: it is not a token that this server gave");
-        let (revision, place) = read_token(token, query.namespace.as_deref()).ok_or_else(bad)?;
-        return Ok((revision.unwrap_or(now), Some(place)));
-    }
-    let forbidden = |why: &str| {
-        let error = FieldError::forbidden("resourceVersionMatch", why);
-        Err(Status::invalid_options("ListOptions", error))
-    };
-    match (query.version_match.as_str(), version) {
-        ("", _) | ("NotOlderThan" | "Exact", _) if !version.is_empty() || query.version_match.is_empty() => {}
-        ("NotOlderThan" | "Exact", _) => {
-            return forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided");
-        }
-        (other, _) => {
-            let allowed = ["Exact", "NotOlderThan", ""];
-            let error = FieldError::not_supported("resourceVersionMatch", other, allowed);
-            return Err(Status::invalid_options("ListOptions", error));
-        }
-    }
-    if query.version_match == "Exact" && version == "0" {
-        return forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        let start = page::read(token, query.namespace.as_deref())?;
+        return Ok((start.revision.unwrap_or(now), Some(start.place)));
     }
     if version.is_empty() || version == "0" {
         return Ok((now, None));
@@ -121,6 +103,37 @@ fn start(store: &Store, query: &ListQuery) -> Result<(Revision, Option<Place>), 
     Ok((if query.version_match == "Exact" { wanted } else { now }, None))
 }
 
+/// Options that exclude each other.
+fn check_options(query: &ListQuery) -> Result<(), Status> {
+    let (mut errors, version) = (Vec::new(), query.resource_version.as_str());
+    let mut forbid = |why: &str| errors.push(FieldError::forbidden("resourceVersionMatch", why));
+    if !query.version_match.is_empty() {
+        if version.is_empty() {
+            forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if query.continue_token.is_some() {
+            forbid("resourceVersionMatch is forbidden with continue");
+        }
+        if query.version_match == "Exact" && version == "0" {
+            forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+        if !["Exact", "NotOlderThan"].contains(&query.version_match.as_str()) {
+            let allowed = ["Exact", "NotOlderThan", ""];
+            let given = query.version_match.as_str();
+            errors.push(FieldError::not_supported("resourceVersionMatch", given, allowed));
+        }
+    }
+    if query.send_initial_events {
+        let why = "sendInitialEvents is forbidden for list";
+        errors.push(FieldError::forbidden("sendInitialEvents", why));
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors))
+    }
+}
+
 /// Reads a resourceVersion; the error is worded as the API words it.
 pub(crate) fn parse_revision(text: &str) -> Result<Revision, String> {
     text.parse().map(Revision).map_err(|_| {
@@ -129,55 +142,4 @@ pub(crate) fn parse_revision(text: &str) -> Result<Revision, String> {
              syntax"
         )
     })
-}
-
-/// A continue token: the key that the next page starts at, relative to what is listed, and the revision (none: whatever is
-/// newest).
-fn token(revision: Option<Revision>, place: &Place, namespace: Option<&str>) -> String {
-    let version = revision.map_or(-1, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
-    let key = match namespace {
-        None if !place.namespace.is_empty() => format!("{}/{}", place.namespace, place.name),
-        _ => place.name.clone(),
-    };
-    let body = json!({"v": "meta.k8s.io/v1", "rv": version, "start": format!("{key}\0")});
-    BASE64_URL_SAFE_NO_PAD.encode(body.to_string())
-}
-
-fn read_token(token: &str, namespace: Option<&str>) -> Option<(Option<Revision>, Place)> {
-    let body: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    let start = body.get("start")?.as_str()?.trim_end_matches('\0');
-    let revision = u64::try_from(body.get("rv")?.as_i64()?).ok().map(Revision);
-    let (namespace, name) = match namespace {
-        Some(namespace) => (namespace, start),
-        None => start.split_once('/').unwrap_or(("", start)),
-    };
-    Some((
-        revision,
-        Place {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        },
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_leads_back_to_its_place() {
-        let place = |namespace: &str| Place {
-            namespace: namespace.into(),
-            name: "b".into(),
-        };
-        for (namespace, listed) in [("a", Some("a")), ("a", None), ("", None)] {
-            let text = token(Some(Revision(7)), &place(namespace), listed);
-            assert_eq!(read_token(&text, listed), Some((Some(Revision(7)), place(namespace))));
-        }
-        assert_eq!(
-            read_token(&token(None, &place("a"), None), None),
-            Some((None, place("a")))
-        );
-        assert_eq!(read_token("nonsense", None), None);
-    }
 }

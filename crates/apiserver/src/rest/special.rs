@@ -3,11 +3,13 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{DeleteOptions, Outcome, Write, checks::arrange, delete, existing};
+use super::{DeleteOptions, Outcome, Write, checks::arrange, create, delete, existing};
 use crate::{
+    apply::{Manager, Managers},
     auth::{AUDIENCE, Bound, Issued, Tokens},
     field::FieldError,
-    object::{self, Object as _, ObjectMut as _, child_mut, strings_at, text_at},
+    object::{self, Object as _, child_mut, strings_at, text_at},
+    schema,
     status::Status,
     store::{Key, Resource, Txn},
 };
@@ -30,8 +32,6 @@ pub(crate) fn bind_pod(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, binding
     }
     let mut pod = (*pod).clone();
     child_mut(&mut pod, "spec").insert("nodeName".into(), node.into());
-    let generation = pod.meta("generation").and_then(Value::as_i64).unwrap_or(1);
-    pod.set_meta("generation", generation + 1);
     let conditions = child_mut(&mut pod, "status")
         .entry("conditions")
         .or_insert_with(|| json!([]));
@@ -96,13 +96,27 @@ pub(crate) fn request_token(
     if audiences.is_empty() {
         audiences.push(AUDIENCE);
     }
-    Ok(json!({
+    let spec =
+        json!({"audiences": audiences, "expirationSeconds": seconds.min(MAX_SECONDS), "boundObjectRef": reference});
+    let mut answer = json!({
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",
         "metadata": {"name": name, "namespace": write.namespace, "uid": account.uid(), "creationTimestamp": write.time()},
-        "spec": {"audiences": audiences, "expirationSeconds": seconds.min(MAX_SECONDS), "boundObjectRef": reference},
+        "spec": spec,
         "status": {"token": token, "expirationTimestamp": object::time(expires)},
-    }))
+    });
+    let who = Manager {
+        api_version: "authentication.k8s.io/v1".into(),
+        ..create::manager(write)
+    };
+    let mut stated = json!({"spec": answer["spec"]});
+    if reference.is_none() {
+        child_mut(&mut stated, "spec").shift_remove("boundObjectRef");
+    }
+    let mut managers = Managers::default();
+    managers.update(&json!({"spec": {}}), &stated, &schema::ANY, &who, &write.time());
+    managers.write(&mut answer);
+    Ok(answer)
 }
 
 fn bound_object(txn: &Txn<'_>, write: &Write<'_>, reference: &Value) -> Result<Bound, Status> {

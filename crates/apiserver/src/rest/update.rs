@@ -34,7 +34,7 @@ pub(crate) enum Change {
 /// Changes the object called `name`.
 pub(crate) fn update(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, change: Change) -> Result<Outcome, Status> {
     let traits = write.kind.traits;
-    let live = txn.get(&write.key(name));
+    let live = txn.get(&write.key(name)).map(|live| shown(write, live));
     match (live, change) {
         (Some(live), change) if write.subresource == "scale" => scale::change(txn, write, &live, change),
         (Some(live), Change::Put(body)) => put(txn, write, &live, body),
@@ -87,6 +87,9 @@ pub(super) fn plain(
                 .iter()
                 .all(|entry| entry.as_object().is_some_and(serde_json::Map::is_empty))
         });
+    if write.subresource == "finalize" {
+        return cascade::finalize_namespace(txn, write, live, &new);
+    }
     let warnings = conform(write, &mut new)?;
     let mut managers = match Managers::read(&new) {
         _ if cleared => Managers::default(),
@@ -263,7 +266,9 @@ fn finish(
     let is_namespace = kind.kind == "Namespace" && !kind.is_custom();
     if new.is_terminating() && new.finalizers().is_empty() && !held && !is_namespace {
         // Watchers see what was stored last, the writer what it wrote.
-        let last = txn.delete(key, (**live).clone());
+        let mut stored = (**live).clone();
+        kind.rules.to_stored(&mut stored);
+        let last = txn.delete(key, stored);
         new.set_meta("resourceVersion", last.resource_version());
         arrange(&mut new);
         return Ok(Outcome {
@@ -275,6 +280,7 @@ fn finish(
     if same_but_times(live, &new) {
         return Ok(Outcome::of(Arc::clone(live)));
     }
+    kind.rules.to_stored(&mut new);
     let stored = txn.put(key, new);
     if create::is_definition(kind) {
         cascade::follow_definition(txn, write, live.name());
@@ -283,6 +289,16 @@ fn finish(
         warnings,
         ..Outcome::of(stored)
     })
+}
+
+/// The live object in the form of the request's kind.
+fn shown(write: &Write<'_>, live: Arc<Value>) -> Arc<Value> {
+    if write.kind.rules.storage().is_none() {
+        return live;
+    }
+    let mut object = (*live).clone();
+    write.kind.rules.to_shown(&mut object);
+    Arc::new(object)
 }
 
 /// The live object in the version of the request.

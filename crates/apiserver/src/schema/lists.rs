@@ -294,6 +294,14 @@ pub(crate) const ROWS: &[(&str, &str, Row)] = &[
             merge_key: "type",
         },
     ),
+    (
+        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceStatus",
+        "conditions",
+        Map {
+            keys: &["type"],
+            merge_key: "type",
+        },
+    ),
     ("io.k8s.api.discovery.v1.Endpoint", "addresses", Set { merge: false }),
     ("io.k8s.api.discovery.v1.EndpointPort", "", AtomicMap),
     (
@@ -319,5 +327,7 @@ pub(crate) const ROWS: &[(&str, &str, Row)] = &[
 /// Defaults that are also merge keys: without them `{port: 80}` and `{port: 80, protocol: TCP}` would be two ports.
 pub(crate) const DEFAULTS: &[(&str, &str, &str)] = &[
     ("io.k8s.api.core.v1.ContainerPort", "protocol", "TCP"),
+    ("io.k8s.api.core.v1.EndpointPort", "protocol", "TCP"),
+    ("io.k8s.api.networking.v1.NetworkPolicyPort", "protocol", "TCP"),
     ("io.k8s.api.core.v1.ServicePort", "protocol", "TCP"),
 ];

@@ -38,6 +38,7 @@ pub(crate) fn validate_update(value: &Value, old: &Value, schema: &Schema) -> Ve
 }
 
 fn walk(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
+    // Go decodes null into anything, and writes a few zero values as null.
     let is_absent = value.is_null() && (schema.nullable || schema.kind == Type::Any || mode == Mode::Generated);
     if old == Some(value) || is_absent {
         return;

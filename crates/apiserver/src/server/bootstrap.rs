@@ -62,12 +62,13 @@ fn kubernetes_service(server: &Server) -> Result<(), OpenError> {
     let cidrs: Vec<String> = server.services.iter().map(ToString::to_string).collect();
     let cidr = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}});
     ensure(server, "networking.k8s.io", "servicecidrs", "", cidr)?;
+    service_range_is_ready(server)?;
     let port = server.advertise.map_or(6443, |address| address.port());
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let service = json!({
         "metadata": {"name": "kubernetes", "labels": labels},
         "spec": {
-            "clusterIP": first, "clusterIPs": [first],
+            "clusterIP": first, "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "port": 443, "targetPort": port, "protocol": "TCP"}],
         },
     });
@@ -86,6 +87,35 @@ fn kubernetes_service(server: &Server) -> Result<(), OpenError> {
         put(server, "discovery.k8s.io", "endpointslices", "default", slice)?;
     }
     Ok(())
+}
+
+/// The status of the range that services get their addresses from, which is always ready.
+fn service_range_is_ready(server: &Server) -> Result<(), OpenError> {
+    let admin = User::admin();
+    let result = server.write(false, |txn, registry| {
+        let Some(write) = server.own_write(registry, &admin, "networking.k8s.io", "servicecidrs", "") else {
+            return Ok(());
+        };
+        let live = txn.get(&Key::new(&write.kind.resource, "", "kubernetes"));
+        if live.is_none_or(|live| live["status"]["conditions"].is_array()) {
+            return Ok(());
+        }
+        let write = rest::Write {
+            subresource: "status",
+            manager: "kubernetes-service-cidr-controller",
+            ..write
+        };
+        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": crate::object::time(write.now),
+                           "message": "Kubernetes default Service CIDR is ready"});
+        let config = json!({"kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1",
+                            "metadata": {"name": "kubernetes"}, "status": {"conditions": [ready]}});
+        let change = Change::Apply { config, force: true };
+        rest::update(txn, &write, "kubernetes", change).map(|_| ())
+    });
+    result.map(|_| ()).map_err(|status| OpenError::Bootstrap {
+        what: "servicecidrs \"kubernetes\"".into(),
+        status: status.message,
+    })
 }
 
 fn ensure(server: &Server, group: &str, plural: &str, namespace: &str, object: Value) -> Result<(), OpenError> {

@@ -78,7 +78,7 @@ async fn an_apply_is_checked() {
     let unknown = apply("?fieldManager=m", unknown).await;
     assert_eq!(
         unknown.body["message"],
-        "failed to create typed patch object (default/a; /v1, Kind=ConfigMap): .bogus: field not declared in schema"
+        "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .bogus: field not declared in schema"
     );
 }
 

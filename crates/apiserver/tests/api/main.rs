@@ -4,6 +4,7 @@
 
 mod access;
 mod apply;
+mod churn;
 mod crud;
 mod custom;
 mod durable;

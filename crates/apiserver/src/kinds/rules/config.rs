@@ -40,11 +40,6 @@ impl Rules for Secrets {
     fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = frozen(object, old, &["data"]);
         errors.extend(bad_keys(object, "data"));
-        for (key, value) in object["data"].as_object().into_iter().flatten() {
-            if BASE64_STANDARD.decode(value.as_str().unwrap_or_default()).is_err() {
-                errors.push(FieldError::invalid(format!("data[{key}]"), "", "illegal base64 data"));
-            }
-        }
         if let Some(old) = old
             && old["type"] != object["type"]
         {

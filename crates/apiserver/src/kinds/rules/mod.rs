@@ -5,26 +5,40 @@ use std::fmt;
 use serde_json::Value;
 
 use super::names::NameRule;
-use crate::{field::FieldError, status::Status, store::Txn};
+use crate::{
+    field::FieldError,
+    status::Status,
+    store::{Resource, Txn},
+};
 
+mod aggregation;
 mod config;
 mod definition;
+mod endpoints;
+mod event;
+mod lease;
 mod namespace;
-mod network;
 mod node;
 mod pod;
+mod policy;
 mod rbac;
 mod service;
+mod service_range;
 mod workload;
 
+pub(crate) use aggregation::ApiServices;
 pub(crate) use config::{ConfigMaps, Secrets};
 pub(crate) use definition::{Definitions, next_status, set_terminating};
+pub(crate) use endpoints::EndpointSlices;
+pub(crate) use event::{Events, NewEvents};
+pub(crate) use lease::Leases;
 pub(crate) use namespace::Namespaces;
-pub(crate) use network::{EndpointSlices, Events, Leases};
 pub(crate) use node::Nodes;
 pub(crate) use pod::Pods;
+pub(crate) use policy::NetworkPolicies;
 pub(crate) use rbac::{Bindings, Roles};
 pub(crate) use service::{ServicePrefixes, Services};
+pub(crate) use service_range::ServiceRanges;
 pub(crate) use workload::{DaemonSets, Deployments, ReplicaSets};
 
 /// What rules may look at beyond the object itself.
@@ -55,6 +69,22 @@ pub(crate) trait Rules: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Where the objects are kept, if another kind keeps them in its own form.
+    fn storage(&self) -> Option<Resource> {
+        None
+    }
+
+    /// Brings an object into the form in which it is kept.
+    fn to_stored(&self, _object: &mut Value) {}
+
+    /// Brings an object from the form in which it is kept into that of this kind. Must change nothing on a second call.
+    fn to_shown(&self, _object: &mut Value) {}
+
+    /// The path of a field that selectors name, in the form in which objects are kept.
+    fn stored_field(&self, path: &str) -> String {
+        path.to_owned()
+    }
+
     /// What names look like.
     fn names(&self) -> NameRule {
         NameRule::Subdomain
@@ -66,6 +96,18 @@ pub(crate) trait Rules: fmt::Debug + Send + Sync {
 pub(crate) struct Plain;
 
 impl Rules for Plain {}
+
+/// Conditions as Go writes them: empty texts are left out, times that nobody set are null.
+fn conditions(object: &mut Value, times: &[&str]) {
+    let conditions = object.get_mut("status").and_then(|status| status.get_mut("conditions"));
+    let conditions = conditions.and_then(Value::as_array_mut).into_iter().flatten();
+    for condition in conditions.filter_map(Value::as_object_mut) {
+        condition.retain(|field, value| !(["reason", "message"].contains(&field.as_str()) && value == ""));
+        for time in times {
+            condition.entry(*time).or_insert(Value::Null);
+        }
+    }
+}
 
 /// An error if a field differs from what it was.
 fn immutable(old: &Value, new: &Value, path: &[&str]) -> Option<FieldError> {

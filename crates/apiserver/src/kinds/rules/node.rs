@@ -2,8 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::Rules;
-use crate::{field::FieldError, object::text_at};
+use super::{Context, Rules, conditions};
+use crate::{
+    field::FieldError,
+    object::{child_mut, set_default, text_at},
+    status::Status,
+};
 
 #[derive(Debug)]
 pub(crate) struct Nodes;
@@ -18,6 +22,22 @@ impl Rules for Nodes {
         } else if one.is_empty() && !first.is_empty() {
             object["spec"]["podCIDR"] = first.into();
         }
+        conditions(object, &["lastHeartbeatTime", "lastTransitionTime"]);
+        if object["status"].is_object() {
+            zeroes(object);
+        }
+    }
+
+    /// A node is not ready before somebody says so; admission makes that a taint.
+    fn create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        child_mut(object, "status");
+        zeroes(object);
+        let taints = child_mut(object, "spec").entry("taints").or_insert_with(|| json!([]));
+        let is_ours = |taint: &Value| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule";
+        if let Some(taints) = taints.as_array_mut().filter(|taints| !taints.iter().any(is_ours)) {
+            taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
+        }
+        Ok(())
     }
 
     fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -31,5 +51,50 @@ impl Rules for Nodes {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+/// What Go writes of a status even when nobody has set it.
+fn zeroes(object: &mut Value) {
+    let status = child_mut(object, "status");
+    set_default(status, "daemonEndpoints", json!({"kubeletEndpoint": {"Port": 0}}));
+    let info = status.entry("nodeInfo").or_insert_with(|| json!({}));
+    if let Some(info) = info.as_object_mut() {
+        INFO.iter().for_each(|field| set_default(info, field, ""));
+    }
+}
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+const INFO: [&str; 10] = [
+    "machineID",
+    "systemUUID",
+    "bootID",
+    "kernelVersion",
+    "osImage",
+    "containerRuntimeVersion",
+    "kubeletVersion",
+    "kubeProxyVersion",
+    "operatingSystem",
+    "architecture",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_keeps_the_fields_that_go_always_writes() {
+        let mut node = json!({"status": {"nodeInfo": {"kubeletVersion": "v1"},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "x", "message": ""}]}});
+        Nodes.default(&mut node);
+        assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1");
+        assert_eq!(node["status"]["nodeInfo"]["bootID"], "");
+        let ready = json!({"type": "Ready", "status": "True", "reason": "x", "lastHeartbeatTime": null,
+                           "lastTransitionTime": null});
+        assert_eq!(node["status"]["conditions"][0], ready);
+        let once = node.clone();
+        Nodes.default(&mut node);
+        assert_eq!(node, once);
     }
 }

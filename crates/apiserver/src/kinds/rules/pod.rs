@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Rules};
+use super::{Context, Rules, conditions};
 use crate::{
     field::FieldError,
     object::{child_mut, list_at, set_default, text_at},
@@ -15,6 +15,7 @@ pub(crate) struct Pods;
 impl Rules for Pods {
     fn default(&self, object: &mut Value) {
         child_mut(object, "spec");
+        conditions(object, &["lastProbeTime", "lastTransitionTime"]);
         default_spec(&mut object["spec"]);
         set_default(child_mut(object, "spec"), "enableServiceLinks", true);
     }
@@ -54,6 +55,13 @@ impl Rules for Pods {
             let name = text_at(container, &["name"]);
             if containers[..n].iter().any(|other| other["name"] == name) {
                 errors.push(FieldError::duplicate(format!("spec.containers[{n}].name"), name));
+            }
+        }
+        for field in ["containers", "initContainers"] {
+            let count = |pod: &Value| list_at(pod, &["spec", field]).len();
+            if old.is_some_and(|old| count(old) != count(object)) {
+                let why = "pod updates may not add or remove containers";
+                return vec![FieldError::forbidden(format!("spec.{field}"), why)];
             }
         }
         if old.is_some_and(|old| fixed(old) != fixed(object)) {

@@ -91,7 +91,13 @@ impl Rules for Services {
         if matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer")) {
             set_default(spec, "externalTrafficPolicy", "Cluster");
         }
-        let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+        let ingress = object
+            .pointer_mut("/status/loadBalancer/ingress")
+            .and_then(Value::as_array_mut);
+        for one in ingress.into_iter().flatten().filter(|one| one["ip"].is_string()) {
+            set_default(one.as_object_mut().expect("has a field"), "ipMode", "VIP");
+        }
+        let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
         for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
             set_default(port, "protocol", "TCP");
             if let Some(number) = port.get("port").cloned() {
@@ -144,8 +150,7 @@ impl Rules for Services {
         }
         errors.extend(wrong_ports(ports));
         let (before, after) = (old.map(|old| &old["spec"]["clusterIPs"]), &spec["clusterIPs"]);
-        if let Some(before) = before.filter(|before| before.is_array() && before[0] != after[0]) {
-            let _ = before;
+        if before.is_some_and(|before| before.is_array() && before[0] != after[0]) {
             errors.push(FieldError::invalid(
                 "spec.clusterIPs[0]",
                 after.clone(),
@@ -352,11 +357,8 @@ fn chosen(text: &str, n: usize, prefixes: &ServicePrefixes, used: &BTreeSet<IpAd
     let wrong = |detail: &str| FieldError::invalid(format!("spec.clusterIPs[{n}]"), json!([text]), detail);
     let address: IpAddr = text.parse().map_err(|_| wrong("must be a valid IP address"))?;
     if !prefixes.iter().any(|prefix| prefix.contains(&address)) {
-        let ranges: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
-        return Err(wrong(&format!(
-            "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {}",
-            ranges.join(",")
-        )));
+        let why = format!("failed to allocate IP {text}: the provided network does not match the current range");
+        return Err(FieldError::invalid("spec.clusterIPs", json!([text]), why));
     }
     if used.contains(&address) {
         return Err(wrong(&format!(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Rules, immutable, pod};
+use super::{Rules, conditions, immutable, pod};
 use crate::{
     field::FieldError,
     object::{child_mut, set_default},
@@ -60,6 +60,11 @@ impl Rules for ReplicaSets {
 }
 
 fn template(object: &mut Value) {
+    let times: &[&str] = match object["kind"].as_str() {
+        Some("Deployment") => &["lastUpdateTime", "lastTransitionTime"],
+        _ => &["lastTransitionTime"],
+    };
+    conditions(object, times);
     child_mut(object, "spec");
     let template = child_mut(&mut object["spec"], "template");
     let spec = template.entry("spec").or_insert_with(|| json!({}));

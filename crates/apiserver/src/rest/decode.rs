@@ -1,0 +1,171 @@
+//! Why an object of a built-in kind cannot be decoded: values of a wrong type, and bytes that are not base64.
+//!
+//! The real server decodes into Go structs, and its messages name Go types. Which those would be is read off the OpenAPI definitions.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Map, Value};
+
+use crate::schema::{Schema, builtin};
+
+/// `json: cannot unmarshal number into Go struct field ConfigMap.data of type string`, of a value at `path` (`data.a`).
+pub(crate) fn explain(definition: &str, object: &Value, path: &str) -> String {
+    let definitions = builtin::definitions();
+    let short = |definition: &str| definition.rsplit('.').next().unwrap_or_default().to_owned();
+    let (mut holder, mut fields) = (short(definition), Vec::new());
+    let (mut schema, mut value) = (&definitions[definition], object);
+    for step in steps(path) {
+        schema = resolved(schema, &definitions, &mut holder, short);
+        if let Ok(index) = step.parse::<usize>()
+            && value.is_array()
+        {
+            (schema, value) = (&schema["items"], &value[index]);
+            continue;
+        }
+        value = &value[&step];
+        if schema["properties"].get(&step).is_some() {
+            schema = &schema["properties"][&step];
+            fields.push(step);
+        } else {
+            schema = &schema["additionalProperties"];
+        }
+    }
+    let given = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let place = if fields.is_empty() {
+        "value".to_owned()
+    } else {
+        format!("struct field {holder}.{}", fields.join("."))
+    };
+    format!(
+        "json: cannot unmarshal {given} into Go {place} of type {}",
+        go_type(schema, definition)
+    )
+}
+
+/// Where the first value that should be base64 stops being it.
+pub(crate) fn bad_base64(value: &Value, schema: &Schema) -> Option<usize> {
+    match value {
+        Value::String(text)
+            if schema
+                .checks
+                .as_ref()
+                .is_some_and(|checks| checks.format.as_deref() == Some("byte")) =>
+        {
+            let error = BASE64_STANDARD.decode(text).err()?;
+            Some(match error {
+                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                _ => text.len() / 4 * 4,
+            })
+        }
+        Value::Object(map) => map
+            .iter()
+            .find_map(|(name, value)| bad_base64(value, schema.field_or_any(name))),
+        Value::Array(items) => items.iter().find_map(|item| bad_base64(item, schema.element())),
+        _ => None,
+    }
+}
+
+/// `spec.ports[0].name` as `spec`, `ports`, `0`, `name`. A key with a dot in it is taken apart, which only shortens the message.
+fn steps(path: &str) -> Vec<String> {
+    let split = path.split(['.', '[', ']']).filter(|step| !step.is_empty());
+    split.map(str::to_owned).collect()
+}
+
+/// Follows a reference, and notes whose fields come next.
+fn resolved<'a>(
+    schema: &'a Value,
+    definitions: &'a Map<String, Value>,
+    holder: &mut String,
+    short: impl Fn(&str) -> String,
+) -> &'a Value {
+    let reference = schema.get("$ref").or_else(|| schema["allOf"][0].get("$ref"));
+    let Some(name) = reference
+        .and_then(Value::as_str)
+        .and_then(|text| text.rsplit('/').next())
+    else {
+        return schema;
+    };
+    *holder = short(name);
+    definitions.get(name).unwrap_or(schema)
+}
+
+/// The Go type of a field, as a message names it: `string`, `int32`, `[]v1.Container`.
+fn go_type(schema: &Value, definition: &str) -> String {
+    let reference = schema.get("$ref").or_else(|| schema["allOf"][0].get("$ref"));
+    if let Some(name) = reference
+        .and_then(Value::as_str)
+        .and_then(|text| text.rsplit('/').next())
+    {
+        let mut parts = name.rsplit('.');
+        let (kind, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        return format!("{version}.{kind}");
+    }
+    let kind = match &schema["type"] {
+        Value::Array(kinds) => kinds.iter().find(|kind| *kind != "null").unwrap_or(&Value::Null),
+        one => one,
+    };
+    match (kind.as_str(), schema["format"].as_str()) {
+        (Some("integer"), Some(format)) => format.to_owned(),
+        (Some("integer"), None) => "int".to_owned(),
+        (Some("number"), _) => "float64".to_owned(),
+        (Some("boolean"), _) => "bool".to_owned(),
+        (Some("string"), Some("byte")) => "[]uint8".to_owned(),
+        (Some("array"), _) => format!("[]{}", go_type(&schema["items"], definition)),
+        (Some("object"), _) if schema["additionalProperties"].is_object() => {
+            format!("map[string]{}", go_type(&schema["additionalProperties"], definition))
+        }
+        (Some(kind), _) => kind.to_owned(),
+        (None, _) => definition.rsplit('.').next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn wrong_types_are_named_as_go_names_them() {
+        let map = json!({"data": {"a": 1}});
+        assert_eq!(
+            explain("io.k8s.api.core.v1.ConfigMap", &map, "data.a"),
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"
+        );
+        let deployment = json!({"spec": {"replicas": "3"}});
+        assert_eq!(
+            explain("io.k8s.api.apps.v1.Deployment", &deployment, "spec.replicas"),
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+        );
+        let pod = json!({"spec": {"containers": {}}});
+        assert_eq!(
+            explain("io.k8s.api.core.v1.Pod", &pod, "spec.containers"),
+            "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"
+        );
+        let pod = json!({"spec": {"containers": [{"env": [{"name": true}]}]}});
+        assert_eq!(
+            explain("io.k8s.api.core.v1.Pod", &pod, "spec.containers[0].env[0].name"),
+            "json: cannot unmarshal bool into Go struct field EnvVar.spec.containers.env.name of type string"
+        );
+    }
+
+    #[test]
+    fn bytes_must_be_base64() {
+        let (_, builtin) = crate::kinds::builtin::registry();
+        let schema = builtin.schema("io.k8s.api.core.v1.Secret");
+        assert_eq!(
+            bad_base64(&json!({"data": {"a": "aGk=", "b": "***"}}), &schema),
+            Some(0)
+        );
+        assert_eq!(
+            bad_base64(&json!({"data": {"a": "aGk="}, "stringData": {"b": "***"}}), &schema),
+            None
+        );
+    }
+}
