@@ -10,7 +10,8 @@ use crate::state::Lab;
 use crate::target::Target;
 use crate::topology::{IpFamily, LabName, Options, Topology};
 use crate::{
-    api_server, apply, cluster_dns, container, controllers, down, enter, external, kubelet, proxy, up, workload,
+    api_server, apply, cluster_dns, container, controllers, down, enter, external, fault, impair, kubelet, proxy, up,
+    workload,
 };
 
 /// Kubernetes clusters made of network namespaces, on this machine.
@@ -42,6 +43,8 @@ pub enum LabCommand {
     /// Start a killed process again, or something new on a host
     #[command(after_help = START_EXAMPLES)]
     Start(Start),
+    /// Make something go wrong, see what does, and undo it
+    Fault(fault::command::Faults),
     /// Print the log of a process or a container
     #[command(
         after_help = "Examples:\n  tombolo lab logs east/api\n  tombolo lab logs east/gw1/kubelet -f\n  tombolo lab logs east/shop/cart"
@@ -57,6 +60,8 @@ pub enum LabCommand {
     Apiserver(api_server::Args),
     #[command(hide = true)]
     Relay(external::relay::Args),
+    #[command(hide = true)]
+    Impair(impair::Args),
     #[command(hide = true)]
     Controllers(controllers::Args),
     #[command(hide = true)]
@@ -136,7 +141,7 @@ pub struct Status {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(crate) enum Output {
     Text,
     Json,
 }
@@ -233,6 +238,7 @@ pub async fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
                 if is_new { "is started" } else { "runs already" }
             );
         }
+        LabCommand::Fault(command) => command.run().await?,
         LabCommand::Logs(command) => return command.run().await,
         LabCommand::Apply(args) => apply::run(args).await?,
         role => play(role).await?,
@@ -251,6 +257,7 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
     match role {
         LabCommand::Apiserver(args) => api_server::run(args).await,
         LabCommand::Relay(args) => external::relay::run(args).await,
+        LabCommand::Impair(args) => impair::run(args).await,
         LabCommand::Controllers(args) => controllers::run(args).await,
         LabCommand::Kubelet(args) => kubelet::run(args).await,
         LabCommand::Proxy(args) => proxy::run(args).await,
