@@ -188,8 +188,8 @@ impl LinkFault {
 }
 
 impl List {
-    fn run(&self) -> anyhow::Result<()> {
-        let faults = Lab::open(&self.name.name)?.faults()?;
+    fn run(&self, lab: &Lab) -> anyhow::Result<()> {
+        let faults = lab.faults()?;
         match self.output {
             Output::Text => faults.iter().for_each(|fault| println!("{fault}")),
             Output::Json => println!(

@@ -29,9 +29,10 @@ impl Lab {
         // Added before it is deleted: only so can a table be deleted that may not be there.
         let mut rules = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
         if let Some(bytes) = bytes {
-            rules += &format!(
-                "table inet {TABLE} {{ chain forward {{ type filter hook forward priority -300; meta length > {bytes} drop; }} }}\n"
-            );
+            let chain = format!("inet {TABLE} forward");
+            rules += &format!("add table inet {TABLE}\n");
+            rules += &format!("add chain {chain} {{ type filter hook forward priority -300; }}\n");
+            rules += &format!("add rule {chain} meta length > {bytes} drop\n");
         }
         let name = namespace.name();
         feed("ip", &["netns", "exec", name, "nft", "-f", "-"], &rules, Stdio::null())

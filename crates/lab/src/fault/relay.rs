@@ -33,8 +33,11 @@ impl Lab {
         namespace.ip(&insertion.make).await?;
         namespace.sysctls(insertion.sysctls.iter().map(|(name, value)| (name.as_str(), *value)))?;
         namespace.ip(&insertion.join).await?;
-        self.start(&relay_name(target), self.relay_launch(target, &namespace, &insertion)?)
-            .await?;
+        self.start(
+            &self.relay_name(target),
+            self.relay_launch(target, &namespace, &insertion)?,
+        )
+        .await?;
         self.relay_is_ready(target, &namespace, &insertion).await
     }
 
@@ -52,7 +55,7 @@ impl Lab {
         }
         let (namespace, insertion) = self.insertion(target)?;
         take_out(&namespace, &insertion).await?;
-        self.forget(&relay_name(target))?;
+        self.forget(&self.relay_name(target))?;
         // It is of use to a relay only.
         let _ = std::fs::remove_file(self.settings_path(target));
         Ok(())
@@ -81,7 +84,7 @@ impl Lab {
     }
 
     fn relay(&self, target: &str) -> anyhow::Result<Option<ProcessId>> {
-        let name = relay_name(target);
+        let name = self.relay_name(target);
         let known = self.processes()?.into_iter().find(|(known, _)| *known == name);
         Ok(known.map(|(_, record)| record.id).filter(|id| id.is_alive()))
     }
@@ -109,7 +112,7 @@ impl Lab {
             is_outside: false,
             argv: argv.map(str::to_owned).to_vec(),
             environment: std::collections::BTreeMap::default(),
-            log: self.directory().log(&relay_name(target)),
+            log: self.directory().log(&self.relay_name(target)),
         })
     }
 
@@ -121,13 +124,17 @@ impl Lab {
                 if tokio::time::Instant::now() >= deadline || self.relay(target)?.is_none() {
                     bail!(
                         "the relay of '{target}' does not start; see `tombolo lab logs {}`",
-                        relay_name(target)
+                        self.relay_name(target)
                     );
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
         Ok(())
+    }
+
+    fn relay_name(&self, target: &str) -> String {
+        self.process_name(&format!("{target}/relay"))
     }
 
     fn settings_path(&self, target: &str) -> PathBuf {
@@ -138,10 +145,6 @@ impl Lab {
 async fn take_out(namespace: &Namespace, insertion: &Insertion) -> anyhow::Result<()> {
     namespace.ip_as_far_as_possible(&insertion.dismantle).await?;
     namespace.ip(&insertion.mend).await
-}
-
-fn relay_name(target: &str) -> String {
-    format!("{target}/relay")
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

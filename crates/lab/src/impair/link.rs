@@ -108,7 +108,7 @@ fn ip_packet(frame: &mut [u8]) -> Option<&mut [u8]> {
     packet.get_mut(..length)
 }
 
-/// The router in the middle of the lab's internet says so.
+/// A router says so that nobody has: from a neighbour, an error with the neighbour's own address would be refused as a forgery.
 fn too_big(packet: &[u8], mtu: u16) -> Option<Vec<u8>> {
     let source = match packet.first()? >> 4 {
         4 => IpAddr::V4(ROUTER_V4),
@@ -125,9 +125,9 @@ fn answer(frame: &[u8], packet: &[u8]) -> Vec<u8> {
 const ETHERNET: usize = 14;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
-/// Addresses that the internet's router has in every lab.
-const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
-const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
+/// Beside those of the internet's router, and nobody's in any lab.
+const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 253);
+const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 2);
 
 #[cfg(test)]
 mod tests {
