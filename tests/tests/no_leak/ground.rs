@@ -43,10 +43,6 @@ impl Ground {
         ground
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     pub(crate) fn namespace(&self, host: &str) -> String {
         format!("tl-{}-{host}", self.name)
     }
@@ -116,12 +112,12 @@ impl Ground {
 
     /// Has a place send datagrams to a server, every few milliseconds, until the end.
     pub(crate) fn send(&mut self, from: &str, server: &str) {
-        let to = format!("{server}:8080");
+        let (to, program) = (format!("{server}:8080"), self.program(from));
         let stream = [
             "exec",
             from,
             "--",
-            "tombolo",
+            &program,
             "lab",
             "stream",
             "--seconds",
@@ -136,11 +132,12 @@ impl Ground {
 
     /// Tries to connect once; the error, if it fails.
     pub(crate) fn connect(&self, from: &str, server: &str) -> Result<(), String> {
+        let program = self.program(from);
         let fetch = [
             "exec",
             from,
             "--",
-            "tombolo",
+            &program,
             "lab",
             "fetch",
             "--host",
@@ -155,6 +152,14 @@ impl Ground {
         match result["error"].as_str() {
             None => Ok(()),
             Some(error) => Err(error.to_owned()),
+        }
+    }
+
+    /// What the lab's program is called there: pods have it on their path, nodes do not.
+    fn program(&self, target: &str) -> String {
+        match target.split('/').count() {
+            3 => "tombolo".to_owned(),
+            _ => self.binaries.join("tombolo").display().to_string(),
         }
     }
 
