@@ -20,7 +20,7 @@ fn nothing_leaves_unencrypted_whatever_fails() {
     let east = lab.pod("east", "leak-server", "east-w1", "lab/echo");
     let west = lab.pod("west", "leak-server", "west-w1", "lab/echo");
     lab.pod("east", "leak-client", "east-w1", "lab/pause");
-    // Pods of their own: the kernel limits how many ICMP errors it sends to each, so one that floods learns of few.
+    // Pods of their own: a node sends each pod a few ICMP errors a second at most, so one that floods is not told in time.
     lab.pod("west", "leak-worker", "west-w1", "lab/pause");
     lab.pod("west", "leak-gateway", "west-gw1", "lab/pause");
     let capture = Capture::start(&lab.namespace("internet"), lab.private_prefixes());
@@ -163,8 +163,8 @@ impl Scene {
         self.nothing_leaked(when);
     }
 
-    /// Awaits that the kernel refuses to connect; from a node, every time. A pod is told by ICMP, of which the kernel sends each pod a few
-    /// in a row and then one a second, so that not every try of a pod has to be answered.
+    /// Awaits that the kernel refuses to connect; from a node, every time. A pod is told by ICMP, of which its node sends each receiver
+    /// so many a second and no more (counted as `OutRateLimitHost`), so not every try of a pod is answered.
     fn connecting_fails_at_once(&self, when: &str) {
         let is_refused = |from: &str| match self.lab.connect(from, &self.east) {
             Err(error) if error.contains("nreachable") || error.contains("No route to host") => Ok(()),
