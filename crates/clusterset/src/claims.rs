@@ -69,6 +69,17 @@ pub fn accepted(snapshot: &Snapshot) -> BTreeMap<ClusterId, PrefixSet> {
     arbitrate(snapshot.clusters.values()).accepted
 }
 
+/// What a member that was evicted had and nobody has since.
+pub fn abandoned(evicted: &Cluster, accepted: &BTreeMap<ClusterId, PrefixSet>) -> PrefixSet {
+    let of_others: Vec<&IpNet> = accepted.values().flat_map(PrefixSet::iter).collect();
+    let prefixes = evicted.prefixes();
+    let is_free = |prefix: &&IpNet| {
+        let overlaps = |other: &&&IpNet| other.contains(*prefix) || prefix.contains(**other);
+        !of_others.iter().any(|other| overlaps(&other))
+    };
+    prefixes.iter().filter(is_free).copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +116,17 @@ mod tests {
         assert_eq!(arbitrate(&clusters).overlaps[0].cluster.as_str(), "b");
         clusters[1].state = ClusterState::Evicted;
         assert_eq!(arbitrate(&clusters).overlaps, []);
+    }
+
+    #[test]
+    fn what_an_evicted_member_had_is_abandoned_until_somebody_claims_it() {
+        let mut clusters = vec![
+            cluster("gone", 1, &["10.1.0.0/16", "10.2.0.0/16"]),
+            cluster("new", 2, &["10.2.7.0/24"]),
+        ];
+        clusters[0].state = ClusterState::Evicted;
+        let accepted = arbitrate(&clusters).accepted;
+        assert_eq!(abandoned(&clusters[0], &accepted).to_string(), "10.1.0.0/16");
     }
 
     fn claimants() -> impl Strategy<Value = Vec<Cluster>> {

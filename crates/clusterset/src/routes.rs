@@ -165,15 +165,21 @@ fn remote_clusters(
         .values()
         .filter(|cluster| cluster.id != snapshot.cluster);
     remote
-        .filter(|cluster| cluster.state != ClusterState::Evicted)
         .filter_map(|cluster| {
-            let prefixes: BTreeSet<_> = accepted.get(&cluster.id)?.iter().copied().collect();
+            let prefixes: BTreeSet<_> = match accepted.get(&cluster.id) {
+                Some(prefixes) => prefixes.iter().copied().collect(),
+                None => claims::abandoned(cluster, accepted).iter().copied().collect(),
+            };
+            if prefixes.is_empty() {
+                return None;
+            }
             let is_member = cluster.state == ClusterState::Active;
             let measured = ways.get(&cluster.id).and_then(Option::as_ref).and_then(|way| way.mtu);
             let path = mtu::path(snapshot, &cluster.id);
             let remote = RemoteCluster {
                 mtu: measured.map_or(path, |measured| measured.min(path)).into(),
-                // One that is leaving has cleaned its nodes; until it is gone, nothing for it may leave in the clear.
+                // One that leaves has cleaned its nodes, one that was evicted may do what it likes. For as long as there is a word of
+                // them here, nothing that clients still send them may leave in the clear.
                 via: if is_member {
                     way_out(snapshot, me, &cluster.id, ways)
                 } else {
@@ -273,14 +279,17 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_leaves_is_unreachable_and_one_that_was_evicted_is_gone() {
+    fn members_that_leave_or_were_evicted_are_unreachable_until_they_are_forgotten() {
         let mut snapshot = snapshot(Some("gw1"));
         let west = |snapshot: &mut Snapshot, state| {
             snapshot.clusters.get_mut(&"west".parse().unwrap()).unwrap().state = state;
         };
-        west(&mut snapshot, ClusterState::Leaving);
-        assert_eq!(need(&snapshot, "gw1", 0).clusters["west"].via, Via::Unreachable);
-        west(&mut snapshot, ClusterState::Evicted);
+        for state in [ClusterState::Leaving, ClusterState::Evicted] {
+            west(&mut snapshot, state);
+            let west = &need(&snapshot, "gw1", 0).clusters["west"];
+            assert_eq!((west.via, west.transit), (Via::Unreachable, false));
+        }
+        snapshot.clusters.remove(&"west".parse().unwrap());
         assert!(need(&snapshot, "gw1", 0).clusters.is_empty());
     }
 

@@ -1,17 +1,20 @@
 //! `tombolo lab …`: the commands for people, and, hidden, the roles that the lab's own processes play.
 
+mod up;
+
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
+use self::up::Up;
 use crate::state::Lab;
 use crate::target::Target;
-use crate::topology::{IpFamily, LabName, Options, Topology};
+use crate::topology::LabName;
 use crate::{
-    api_server, apply, cluster_dns, container, controllers, down, enter, external, kubelet, proxy, up, workload,
+    api_server, apply, cluster_dns, container, controllers, down, enter, external, fault, impair, kubelet, proxy,
+    workload,
 };
 
 /// Kubernetes clusters made of network namespaces, on this machine.
@@ -43,6 +46,8 @@ pub enum LabCommand {
     /// Start a killed process again, or something new on a host
     #[command(after_help = START_EXAMPLES)]
     Start(Start),
+    /// Make something go wrong, see what does, and undo it
+    Fault(fault::command::Faults),
     /// Print the log of a process or a container
     #[command(
         after_help = "Examples:\n  tombolo lab logs east/api\n  tombolo lab logs east/gw1/kubelet -f\n  tombolo lab logs east/shop/cart"
@@ -58,6 +63,8 @@ pub enum LabCommand {
     Apiserver(api_server::Args),
     #[command(hide = true)]
     Relay(external::relay::Args),
+    #[command(hide = true)]
+    Impair(impair::Args),
     #[command(hide = true)]
     Controllers(controllers::Args),
     #[command(hide = true)]
@@ -88,44 +95,6 @@ pub struct Name {
     pub name: LabName,
 }
 
-/// What lab to make.
-#[derive(Debug, Clone, Args)]
-pub struct Up {
-    #[command(flatten)]
-    name: Name,
-    /// Repeats the random choices of an earlier lab
-    #[arg(long)]
-    seed: Option<u64>,
-    /// How many clusters, or their names
-    #[arg(long, default_value = "east,west", value_name = "N|A,B,…")]
-    clusters: String,
-    /// Nodes per cluster that are meant to be gateways
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    gateways: usize,
-    /// Other nodes per cluster
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    workers: usize,
-    /// Address families of nodes, pods and Services
-    #[arg(long, default_value = "v4")]
-    ip_family: IpFamily,
-    /// MTU of every link between hosts
-    #[arg(long, default_value_t = 1500, value_name = "BYTES")]
-    underlay_mtu: u16,
-    /// Give all clusters the same pod and service prefixes, to see that refused
-    #[arg(long)]
-    overlap: bool,
-    /// Use the API servers of the kubeconfigs in this folder: cluster1.kubeconfig is the first cluster's, and so on; one more
-    /// is the broker's, which else shares the first
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["network_only", "overlap"])]
-    kubeconfig_dir: Option<PathBuf>,
-    /// Make the network only: no Kubernetes
-    #[arg(long)]
-    network_only: bool,
-    /// Print the lab as JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// How to show a lab.
 #[derive(Debug, Clone, Args)]
 pub struct Status {
@@ -137,7 +106,7 @@ pub struct Status {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(crate) enum Output {
     Text,
     Json,
 }
@@ -234,6 +203,7 @@ pub async fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
                 if is_new { "is started" } else { "runs already" }
             );
         }
+        LabCommand::Fault(command) => command.run().await?,
         LabCommand::Logs(command) => return command.run(),
         LabCommand::Apply(args) => apply::run(args).await?,
         role => play(role).await?,
@@ -252,6 +222,7 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
     match role {
         LabCommand::Apiserver(args) => api_server::run(args).await,
         LabCommand::Relay(args) => external::relay::run(args).await,
+        LabCommand::Impair(args) => impair::run(args).await,
         LabCommand::Controllers(args) => controllers::run(args).await,
         LabCommand::Kubelet(args) => kubelet::run(args).await,
         LabCommand::Proxy(args) => proxy::run(args).await,
@@ -261,38 +232,6 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
         LabCommand::Fetch(args) => workload::fetch::run(args).await,
         LabCommand::Stream(args) => workload::stream::run(args).await,
         _ => bail!("this command is no role"),
-    }
-}
-
-impl Up {
-    async fn run(self) -> anyhow::Result<()> {
-        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000_000));
-        let clusters = cluster_names(&self.clusters)?;
-        let servers = match &self.kubeconfig_dir {
-            Some(folder) => external::servers(folder, clusters.len(), self.ip_family).await?,
-            None => Vec::new(),
-        };
-        let topology = Topology::generate(&Options {
-            lab: self.name.name,
-            seed,
-            clusters,
-            gateways: self.gateways,
-            workers: self.workers,
-            ip_family: self.ip_family,
-            underlay_mtu: self.underlay_mtu,
-            is_overlapping: self.overlap,
-            servers,
-        })?;
-        let lab = up::up(topology, !self.network_only, |step| eprintln!("{step}")).await?;
-        if self.json {
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&lab.status()?).context("cannot write the status as JSON")?
-            );
-        } else {
-            print!("{}", lab.status()?);
-        }
-        Ok(())
     }
 }
 
@@ -333,23 +272,6 @@ fn become_it(mut command: Command) -> anyhow::Result<ExitCode> {
     Err(command.exec()).context("cannot start the command")
 }
 
-/// `3`, or names. The first two are those of every example.
-fn cluster_names(text: &str) -> anyhow::Result<Vec<String>> {
-    const NAMES: [&str; 4] = ["east", "west", "north", "south"];
-    let Ok(count) = text.parse::<usize>() else {
-        return Ok(text.split(',').map(|name| name.trim().to_owned()).collect());
-    };
-    // Far above what any lab has; Topology says what that is.
-    let count = count.min(1000);
-    Ok((0..count)
-        .map(|index| {
-            NAMES
-                .get(index)
-                .map_or_else(|| format!("c{}", index + 1), |name| (*name).to_owned())
-        })
-        .collect())
-}
-
 const UP_EXAMPLES: &str = "\
 Examples:
   tombolo lab up
@@ -380,13 +302,6 @@ Examples:
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn clusters_are_counted_or_named() {
-        assert_eq!(cluster_names("2").unwrap(), ["east", "west"]);
-        assert_eq!(cluster_names("5").unwrap()[4], "c5");
-        assert_eq!(cluster_names("paris, oslo").unwrap(), ["paris", "oslo"]);
-    }
 
     #[test]
     fn the_commands_parse() {

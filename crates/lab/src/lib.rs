@@ -8,6 +8,7 @@
 //!                          ▼
 //!   in each cluster   api_server, controllers                   in the API host's namespace
 //!   on each node      kubelet, proxy                            in the node's namespace
+//!   in a faulty link  impair                                    in the namespace of its switch, while there is a fault
 //!   in each pod       container ─▶ the program of the image     in the pod's namespaces
 //! ```
 //!
@@ -39,6 +40,7 @@ pub mod enter;
 pub mod external;
 mod fault;
 pub mod image;
+mod impair;
 pub mod kubelet;
 mod logs;
 mod mirror;

@@ -118,6 +118,39 @@ impl Namespace {
         self.run_ip(batch, Stdio::null()).await
     }
 
+    /// Runs `ip` with a batch of commands inside, of which any may fail.
+    ///
+    /// # Errors
+    /// When `ip` cannot be started.
+    pub(crate) async fn ip_as_far_as_possible(&self, batch: &str) -> anyhow::Result<()> {
+        for command in batch.lines() {
+            let mut ip = tokio::process::Command::new("ip");
+            ip.args(["-n", &self.0]).args(command.split(' '));
+            ip.output()
+                .await
+                .context("cannot start ip; the lab needs the package iproute2")?;
+        }
+        Ok(())
+    }
+
+    /// Whether a link inside is up and somebody is at its other end.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub(crate) async fn has_carrier(&self, link: &str) -> anyhow::Result<bool> {
+        let mut ip = tokio::process::Command::new("ip");
+        ip.args(["-n", &self.0, "-o", "link", "show", "dev", link]);
+        let output = ip
+            .output()
+            .await
+            .context("cannot start ip; the lab needs the package iproute2")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("in the network namespace '{}': {}", self.0, said.trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).contains("LOWER_UP"))
+    }
+
     /// Runs `ip` with a batch of commands inside, and has it hold the lock as well.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! ```text
 //! state.json             the topology, written before anything else is made
 //! processes/             one record a process: how it was started, and as what
+//! faults/                one a place where something is wrong on purpose, and settings for relays
 //! logs/                  one file a process, and one a container
 //! kubeconfigs/           an administrator's for each cluster
 //! api/<cluster>/         the API server's data
@@ -73,7 +74,7 @@ impl Lab {
     /// When the files cannot be written.
     pub(crate) fn begin(topology: Topology) -> anyhow::Result<Self> {
         let directory = Directory::of(&topology.lab);
-        for part in ["processes", "logs", "kubeconfigs", "api", "nodes"] {
+        for part in ["processes", "faults", "logs", "kubeconfigs", "api", "nodes"] {
             let path = directory.0.join(part);
             std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
@@ -145,6 +146,20 @@ impl Lab {
         Ok(id)
     }
 
+    /// Forgets a process that has ended and is not to be started again.
+    ///
+    /// # Errors
+    /// When its record cannot be removed.
+    pub(crate) fn forget(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.directory.record(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Every process that was ever started, by name.
     ///
     /// # Errors
@@ -173,6 +188,11 @@ impl Directory {
     /// The log of a process or a container, by name.
     pub fn log(&self, name: &str) -> PathBuf {
         self.0.join("logs").join(format!("{}.log", flat(name)))
+    }
+
+    /// What is wrong on purpose, one file a place.
+    pub(crate) fn faults(&self) -> PathBuf {
+        self.0.join("faults")
     }
 
     /// What the API server of a cluster keeps.
@@ -275,7 +295,7 @@ impl Lock {
 }
 
 /// A file name for `east/east-gw1/kubelet`. Names have no underscore, so it can be undone.
-fn flat(name: &str) -> String {
+pub(crate) fn flat(name: &str) -> String {
     name.replace('/', "_")
 }
 

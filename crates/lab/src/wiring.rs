@@ -72,6 +72,8 @@ pub(crate) fn wiring(topology: &Topology, namespace: impl Fn(&str) -> String) ->
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Port {
     pub(crate) switch: String,
+    /// The link's name there.
+    pub(crate) link: String,
     /// For the switch's namespace.
     pub(crate) cut: String,
     /// For the switch's namespace.
@@ -91,6 +93,7 @@ pub(crate) fn port_to(topology: &Topology, host: &str) -> Option<Port> {
         return Some(Port {
             switch: network.switch.clone(),
             cut: format!("link set {port} down\n"),
+            link: port,
             heal,
         });
     }
@@ -125,7 +128,7 @@ fn switch_batch(network: &Network, members: usize, mtu: u16) -> String {
     let mut batch = String::from("link set lo up\n");
     line(
         &mut batch,
-        format_args!("link add {BRIDGE} mtu {mtu} type bridge stp_state 0 mcast_snooping 0"),
+        format_args!("link add {BRIDGE} address {BRIDGE_MAC} mtu {mtu} type bridge stp_state 0 mcast_snooping 0"),
     );
     for index in 0..members {
         line(
@@ -144,8 +147,9 @@ fn switch_batch(network: &Network, members: usize, mtu: u16) -> String {
 }
 
 /// Connects a network to the internet. A link that goes down takes its routes and IPv6 addresses with it, so this heals a cut, too.
-fn uplink_batch(network: &Network) -> String {
+pub(crate) fn uplink_batch(network: &Network) -> String {
     let mut batch = String::new();
+    line(&mut batch, format_args!("link set {UPLINK} address {UPLINK_MAC}"));
     line(&mut batch, format_args!("link set {UPLINK} up"));
     line(
         &mut batch,
@@ -198,14 +202,18 @@ fn network_port(network: &Network) -> String {
     format!("net{}", network.number)
 }
 
-fn line(batch: &mut String, text: std::fmt::Arguments<'_>) {
+pub(crate) fn line(batch: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(batch, "{text}").expect("writing to a String cannot fail");
 }
 
 /// A host's only link of its own.
 pub(crate) const HOST_LINK: &str = "eth0";
-const UPLINK: &str = "uplink";
-const BRIDGE: &str = "switch";
+pub(crate) const UPLINK: &str = "uplink";
+pub(crate) const BRIDGE: &str = "switch";
+/// Fixed, so that neighbours need not learn anew when something is put into a link: a bridge would else take the address of one of
+/// its ports, and a new uplink come with another.
+const BRIDGE_MAC: &str = "02:00:5e:00:53:01";
+const UPLINK_MAC: &str = "02:00:5e:00:53:02";
 
 /// Hosts forward as well: nodes do, and to the others it makes no difference. `rp_filter` would else be the machine's own.
 const ROUTER: &[(&str, &str)] = &[

@@ -8,7 +8,7 @@ mod outage;
 mod proof;
 mod steps;
 mod teardown;
-mod workload;
+pub(crate) mod workload;
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -126,6 +126,12 @@ pub(crate) fn answers_soon(lab: &Lab, pod: &str, address: &str) -> anyhow::Resul
     Ok(())
 }
 
+/// Why a TCP connection fails; none, if it does not.
+pub(crate) fn connect_error(lab: &Lab, pod: &str, address: &str) -> anyhow::Result<Option<String>> {
+    let tries = run_client(lab, pod, &["--host", address, "--port", "8080", "--timeout", "1"])?;
+    Ok(tries.into_iter().find_map(|attempt| attempt.error))
+}
+
 /// The addresses of a name, as a pod's resolver has them.
 pub(crate) fn resolve(lab: &Lab, pod: &str, name: &str) -> anyhow::Result<Vec<String>> {
     let tries = run_client(lab, pod, &["--host", name, "--resolve-only"])?;

@@ -1,14 +1,19 @@
-//! A steady stream of small datagrams to an [`echo`](super::echo) server, to see for how long a path was gone.
+//! A steady stream of small messages to an [`echo`](super::echo) server, to see for how long a path was gone.
 //!
-//! Every datagram carries its number. Which of them came back, and when each was sent, says afterwards what was lost: one line of
-//! JSON at the end, and before it one line when the first answer came.
+//! Every message carries its number. Which of them came back, and when each was sent, says afterwards what was lost: one line of
+//! JSON at the end, and before it one line when the first answer came. Over UDP each message is a datagram, and a gap lies between
+//! two that were answered, by the time of sending. Over TCP none is lost while the connection lives, so there a gap is a time in
+//! which no answer came.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+use super::fetch::Proto;
 
 /// Whom to ask, how often, and for how long.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,13 +21,15 @@ pub struct Args {
     /// Address and port of the server.
     #[arg(long)]
     pub to: SocketAddr,
-    /// Milliseconds between two datagrams.
+    #[arg(long, value_enum, default_value_t = Proto::Udp)]
+    pub proto: Proto,
+    /// Milliseconds between two messages.
     #[arg(long, default_value_t = 5)]
     pub interval: u64,
     /// How long to send, counted from the first answer.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
-    /// Bytes of each datagram.
+    /// Bytes of each message.
     #[arg(long, default_value_t = 16)]
     pub bytes: usize,
 }
@@ -45,6 +52,9 @@ pub struct Summary {
 /// # Errors
 /// When there is no socket, or no answer at all.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    if args.proto == Proto::Tcp {
+        return over_tcp(args).await;
+    }
     let any: SocketAddr = if args.to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
         .parse()
         .context("an address")?;
@@ -93,6 +103,64 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("{} did not answer within {} s", args.to, PATIENCE.as_secs()))?;
     println!("{}", serde_json::to_string(&summary)?);
     Ok(())
+}
+
+/// One connection, for as long as it lives: when it breaks, the rest of the time is a gap.
+async fn over_tcp(args: Args) -> anyhow::Result<()> {
+    let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(args.to)).await;
+    let connection = connected.with_context(|| format!("{} does not answer", args.to))??;
+    connection.set_nodelay(true)?;
+    let (mut from, mut to) = connection.into_split();
+    println!("started");
+    std::io::stdout().flush()?;
+    let (started, length) = (Instant::now(), Duration::from_secs_f64(args.seconds));
+    let message = vec![b'.'; args.bytes.max(1)];
+    let interval = Duration::from_millis(args.interval);
+    // What does not fit into the connection waits: the stream goes on where it stopped.
+    let send = async {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sent = 0;
+        loop {
+            ticks.tick().await;
+            if to.write_all(&message).await.is_err() {
+                return std::future::pending().await;
+            }
+            sent += 1;
+            if started.elapsed() >= length {
+                return sent;
+            }
+        }
+    };
+    let mut arrivals = vec![Duration::ZERO];
+    let receive = async {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(1..) = from.read(&mut buffer).await {
+            arrivals.push(started.elapsed());
+        }
+        // The connection is over; what remains of the time passes in silence.
+        std::future::pending::<()>().await;
+    };
+    let sent: usize = tokio::select! {
+        sent = send => sent,
+        () = receive => 0,
+        () = tokio::time::sleep(length + LATE) => 0,
+    };
+    arrivals.push(length.max(*arrivals.last().context("never empty")?));
+    let summary = Summary {
+        sent,
+        lost: 0,
+        longest_gap_ms: longest_silence(&arrivals, interval).as_secs_f64() * 1000.0,
+        slowest_ms: 0.0,
+    };
+    println!("{}", serde_json::to_string(&summary)?);
+    Ok(())
+}
+
+/// The longest time between two arrivals, beyond the usual.
+fn longest_silence(arrivals: &[Duration], interval: Duration) -> Duration {
+    let pauses = arrivals.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    pauses.max().unwrap_or_default().saturating_sub(interval)
 }
 
 /// Which datagrams went out, and when each of them and its answer passed here.
@@ -170,6 +238,14 @@ const LATE: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_what_exceeds_the_interval() {
+        let arrivals = [0, 5, 10, 310, 315].map(Duration::from_millis);
+        let interval = Duration::from_millis(5);
+        assert_eq!(longest_silence(&arrivals, interval), Duration::from_millis(295));
+        assert_eq!(longest_silence(&arrivals[..2], interval), Duration::ZERO);
+    }
 
     #[test]
     fn the_longest_gap_is_told() {

@@ -75,6 +75,13 @@ impl Machine {
         String::from_utf8(stdout).unwrap().trim_end().to_owned()
     }
 
+    /// What a command says that has to fail.
+    pub(crate) fn fails(&self, arguments: &[&str]) -> String {
+        let Output { status, stderr, .. } = Self::program(&self.name, arguments).output().unwrap();
+        assert!(!status.success(), "lab {arguments:?} should have failed");
+        String::from_utf8(stderr).unwrap()
+    }
+
     pub(crate) fn succeeds(&self, arguments: &[&str]) -> bool {
         Self::program(&self.name, arguments).output().unwrap().status.success()
     }
@@ -196,6 +203,11 @@ impl Machine {
             .collect();
         names.sort();
         names
+    }
+
+    /// Runs `work` in the namespace of a host.
+    pub(crate) fn inside<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
+        self.namespace(host).inside(work).unwrap()
     }
 
     fn namespace(&self, place: &str) -> Namespace {

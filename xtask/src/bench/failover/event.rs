@@ -20,17 +20,20 @@ pub(crate) enum Event {
     KillProcessApiDown,
     /// The gateway's node stops forwarding; everything else goes on
     GrayForwarding,
-    /// Datagrams above 1,300 bytes vanish on the way, without a word
+    /// The gateway's node loses what is large, and nothing else
+    GrayLargePackets,
+    /// Packets above 1,300 bytes vanish on the way, without a word
     MtuDrop,
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::KillProcess,
         Self::CutNode,
         Self::Drain,
         Self::KillProcessApiDown,
         Self::GrayForwarding,
+        Self::GrayLargePackets,
         Self::MtuDrop,
     ];
 
@@ -42,6 +45,7 @@ impl Event {
             Self::Drain => "drain",
             Self::KillProcessApiDown => "kill_process_api_down",
             Self::GrayForwarding => "gray_forwarding",
+            Self::GrayLargePackets => "gray_large_packets",
             Self::MtuDrop => "mtu_drop",
         }
     }
@@ -52,24 +56,34 @@ impl Event {
             Self::CutNode => 700.0,
             // No packet lost is no gap.
             Self::Drain => 1.0,
-            Self::GrayForwarding => 1500.0,
+            Self::GrayForwarding | Self::GrayLargePackets => 1500.0,
             Self::MtuDrop => 3000.0,
         }
     }
 
-    /// Size of the datagrams of its stream.
+    /// Size of the messages of its streams.
     pub(crate) fn bytes(self) -> u32 {
         match self {
+            Self::GrayLargePackets => 1200,
             Self::MtuDrop => 1350,
             _ => 64,
         }
     }
 
+    /// What has to be there before the streams start: a relay in the path, which is not to be put in while they run.
+    pub(crate) fn prepare(self, lab: &Lab) -> anyhow::Result<()> {
+        if self == Self::MtuDrop {
+            lab.lab("fault", &["add", "west", "--delay", "0ms"])?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn begin(self, lab: &Lab, cluster: &str, gateway: &str) -> anyhow::Result<()> {
-        let agent = format!("{cluster}/{gateway}/gateway-agent");
+        let node = format!("{cluster}/{gateway}");
+        let agent = format!("{node}/gateway-agent");
         match self {
             Self::KillProcess => drop(lab.lab("kill", &[&agent])?),
-            Self::CutNode => drop(lab.lab("cut", &[&format!("{cluster}/{gateway}")])?),
+            Self::CutNode => drop(lab.lab("cut", &[&node])?),
             Self::Drain => delete_agent(lab, cluster, gateway)?,
             Self::KillProcessApiDown => {
                 for process in ["broker", "west/api", "east/api"] {
@@ -77,13 +91,9 @@ impl Event {
                 }
                 lab.lab("kill", &[&agent])?;
             }
-            Self::GrayForwarding => set_forwarding(lab, cluster, gateway, false)?,
-            Self::MtuDrop => {
-                // On both sides' gateways, so that it is the path that has become narrow, whichever gateways are in use.
-                for node in GATEWAYS {
-                    lab.exec(node, &["nft", BLACK_HOLE])?;
-                }
-            }
+            Self::GrayForwarding => drop(lab.lab("fault", &["add", &node, "--no-forwarding"])?),
+            Self::GrayLargePackets => drop(lab.lab("fault", &["add", &node, "--drop-larger", "1000"])?),
+            Self::MtuDrop => drop(lab.lab("fault", &["add", "west", "--mtu", "1300", "--no-icmp"])?),
         }
         Ok(())
     }
@@ -98,23 +108,17 @@ impl Event {
                 }
                 lab.start_broker()?;
             }
-            Self::GrayForwarding => set_forwarding(lab, cluster, gateway, true)?,
+            Self::GrayForwarding | Self::GrayLargePackets => drop(lab.lab("fault", &["clear"])?),
             Self::MtuDrop => {
+                lab.lab("fault", &["clear"])?;
                 for node in GATEWAYS {
-                    lab.exec(node, &["nft", "delete table inet narrow"])?;
-                    // A new process measures anew; waiting for the one that runs would take a minute.
+                    // A new process measures anew; waiting for the one that runs would take ten minutes.
                     lab.lab("kill", &[&format!("{node}/gateway-agent")])?;
                 }
             }
         }
         Ok(())
     }
-}
-
-fn set_forwarding(lab: &Lab, cluster: &str, gateway: &str, on: bool) -> anyhow::Result<()> {
-    let setting = format!("net.ipv4.ip_forward={}", u8::from(on));
-    lab.exec(&format!("{cluster}/{gateway}"), &["sysctl", "-w", &setting])?;
-    Ok(())
 }
 
 /// Ends the agent the gentle way: its pod is deleted, and the DaemonSet makes another.
@@ -137,5 +141,3 @@ fn delete_agent(lab: &Lab, cluster: &str, gateway: &str) -> anyhow::Result<()> {
 }
 
 const GATEWAYS: [&str; 4] = ["west/gw1", "west/gw2", "east/gw1", "east/gw2"];
-const BLACK_HOLE: &str = "add table inet narrow; add chain inet narrow in { type filter hook prerouting priority -400; }; \
-                          add rule inet narrow in udp dport 4510 meta length > 1300 drop";

@@ -3,9 +3,14 @@
 //! A lab of two clusters is joined. In each trial a pod of one cluster sends a datagram every 5 ms to a pod of the other, which answers
 //! each; in the middle something breaks. The figure of a trial is its longest gap: from the last datagram that was answered to
 //! the next one that was, less one interval. Both directions of the path count, for a datagram is lost if either its way or
-//! the way of its answer is. Then the fault is undone and the clusters come to rest.
+//! the way of its answer is. Beside it runs a TCP connection, whose figure (`…_tcp_ms`) is the longest time in which nothing of it
+//! came back. Then the fault is undone and the clusters come to rest.
+//!
+//! Two more kinds of trial have no event on a gateway: a whole cluster that goes off and comes back, and minutes on a bad path.
 
+mod cluster_off;
 mod event;
+mod lossy;
 mod stream;
 
 use std::path::PathBuf;
@@ -13,7 +18,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
 use crate::demo::lab::{Lab, eventually};
 use crate::report::{Report, Step};
@@ -24,11 +30,14 @@ use stream::Stream;
 #[derive(Debug, Args)]
 pub(crate) struct Failover {
     /// Trials of each event
-    #[arg(long, default_value_t = 20)]
-    trials: u32,
+    #[arg(long, alias = "trials", default_value_t = 20)]
+    rounds: u32,
     /// Only these events
     #[arg(long, value_enum, value_delimiter = ',')]
-    events: Vec<Event>,
+    events: Vec<Row>,
+    /// How long the bad path is watched for failovers that nothing called for
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
     /// Use the programs in this folder (build them first: cargo build --release --workspace --bins)
     #[arg(long, value_name = "DIR", default_value = "target/release")]
     binaries: PathBuf,
@@ -37,10 +46,45 @@ pub(crate) struct Failover {
     name: String,
 }
 
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Event(Event),
+    /// The whole remote cluster goes off, and comes back.
+    ClusterOff,
+    /// Loss, delay and reordering for minutes.
+    Lossy,
+}
+
+impl ValueEnum for Row {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ROWS: [Row; 9] = [
+            Row::Event(Event::ALL[0]),
+            Row::Event(Event::ALL[1]),
+            Row::Event(Event::ALL[2]),
+            Row::Event(Event::ALL[3]),
+            Row::Event(Event::ALL[4]),
+            Row::Event(Event::ALL[5]),
+            Row::Event(Event::ALL[6]),
+            Row::ClusterOff,
+            Row::Lossy,
+        ];
+        &ROWS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Event(event) => event.to_possible_value()?,
+            Self::ClusterOff => PossibleValue::new("cluster_off").help("The remote cluster goes off the internet"),
+            Self::Lossy => PossibleValue::new("lossy").help("2 % loss, 300 ms round trip and reordering for minutes"),
+        })
+    }
+}
+
 impl Failover {
     pub(crate) fn run(&self) -> anyhow::Result<Report> {
         let mut report = Report::new("bench failover");
-        report.rounds(self.trials);
+        report.rounds(self.rounds);
         let lab = Lab::new(&self.binaries, &self.name, None)?;
         let result = self.run_events(&lab, &mut report);
         let down = lab.down();
@@ -56,6 +100,9 @@ impl Failover {
         for event in Event::ALL {
             report.aim_below(&format!("{}_ms", event.name()), event.aim_ms());
         }
+        report.aim_below("cluster_off_dns_ms", 1000.0);
+        report.aim_below("cluster_return_ms", 2000.0);
+        report.aim_below("false_failovers_lossy", 0.0);
         Ok(report)
     }
 
@@ -79,37 +126,45 @@ impl Failover {
         lab.apply("west", &pod("stream-client", "west-w1", "lab/pause"))?;
         let server = server.first().and_then(|pod| pod.addresses.first().cloned());
         let server = server.context("the server has no address")?;
-        let events = if self.events.is_empty() {
-            &Event::ALL[..]
+        let rows = if self.events.is_empty() {
+            Row::value_variants()
         } else {
             &self.events
         };
-        for event in events {
-            self.run_trials(*event, lab, &server, report)?;
+        for row in rows {
+            match row {
+                Row::Event(event) => self.run_trials(*event, lab, &server, report)?,
+                Row::ClusterOff => cluster_off::run(lab, CLIENT, &server, self.rounds, report)?,
+                Row::Lossy => lossy::run(lab, Duration::from_secs(60 * self.minutes), report)?,
+            }
         }
         Ok(())
     }
 
     fn run_trials(&self, event: Event, lab: &Lab, server: &str, report: &mut Report) -> anyhow::Result<()> {
         let name = event.name();
-        let (mut gaps, mut lost) = (Vec::new(), Vec::new());
-        for trial in 0..self.trials {
+        let (mut gaps, mut lost, mut silences) = (Vec::new(), Vec::new(), Vec::new());
+        for trial in 0..self.rounds {
             at_rest(lab)?;
             let started = Instant::now();
             let cluster = ["west", "east"][trial as usize % 2];
             let gateway = active_gateway(lab, cluster)?;
-            let stream = Stream::start(lab, CLIENT, server, event.bytes())?;
+            event.prepare(lab)?;
+            let datagrams = Stream::start(lab, CLIENT, server, "udp", event.bytes())?;
+            let connection = Stream::start(lab, CLIENT, server, "tcp", event.bytes())?;
             std::thread::sleep(SETTLE + phase(trial));
-            event.begin(lab, cluster, &gateway)?;
-            let summary = stream.finish();
+            let begun = event.begin(lab, cluster, &gateway);
+            let (datagrams, connection) = (datagrams.finish(), connection.finish());
             event.undo(lab, cluster, &gateway)?;
-            let summary = summary?;
+            begun?;
+            let (datagrams, connection) = (datagrams?, connection?);
             println!(
-                "{name} {trial}: {cluster}/{gateway}: gap {:.0} ms, {} of {} lost",
-                summary.longest_gap_ms, summary.lost, summary.sent
+                "{name} {trial}: {cluster}/{gateway}: gap {:.0} ms, {} of {} lost; TCP silent for {:.0} ms",
+                datagrams.longest_gap_ms, datagrams.lost, datagrams.sent, connection.longest_gap_ms
             );
-            gaps.push(summary.longest_gap_ms);
-            lost.push(f64::from(summary.lost));
+            gaps.push(datagrams.longest_gap_ms);
+            lost.push(f64::from(datagrams.lost));
+            silences.push(connection.longest_gap_ms);
             report.steps.push(Step {
                 name: format!("{name} {trial}"),
                 ok: true,
@@ -119,6 +174,7 @@ impl Failover {
         }
         report.distribution(&format!("{name}_ms"), "ms", &gaps);
         report.distribution(&format!("{name}_lost_packets"), "packets", &lost);
+        report.distribution(&format!("{name}_tcp_ms"), "ms", &silences);
         Ok(())
     }
 }

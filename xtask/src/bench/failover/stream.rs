@@ -1,4 +1,4 @@
-//! The stream of datagrams that a trial watches.
+//! The streams that a trial watches: datagrams, and a TCP connection.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
@@ -24,7 +24,7 @@ pub(crate) struct Summary {
 
 impl Stream {
     /// Starts a stream from a pod, and waits for its first answer.
-    pub(crate) fn start(lab: &Lab, pod: &str, server: &str, bytes: u32) -> anyhow::Result<Self> {
+    pub(crate) fn start(lab: &Lab, pod: &str, server: &str, protocol: &str, bytes: u32) -> anyhow::Result<Self> {
         let to = match server.contains(':') {
             true => format!("[{server}]:8080"),
             false => format!("{server}:8080"),
@@ -34,6 +34,8 @@ impl Stream {
             "tombolo",
             "lab",
             "stream",
+            "--proto",
+            protocol,
             "--to",
             &to,
             "--bytes",
@@ -64,4 +66,4 @@ impl Stream {
 }
 
 /// Long enough for the slowest aim, and for a gateway to come back.
-const SECONDS: u32 = 5;
+pub(crate) const SECONDS: u32 = 5;

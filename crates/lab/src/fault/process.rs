@@ -1,4 +1,4 @@
-//! What goes wrong on purpose: cut links, killed processes, and both mended again.
+//! Cut links and killed, stopped or started processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -42,6 +42,17 @@ impl Lab {
         if !process::ended(&processes, PATIENCE).await {
             bail!("'{name}' does not end within {PATIENCE:?}");
         }
+        Ok(processes.len())
+    }
+
+    /// Stops what a name means, as for [`kill`](Self::kill), or lets it go on. It keeps its sockets, and answers nothing.
+    ///
+    /// # Errors
+    /// When nothing of the name runs.
+    pub(crate) fn freeze(&self, name: &str, is_frozen: bool) -> anyhow::Result<usize> {
+        let signal = if is_frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
+        let processes = self.running(name)?;
+        processes.iter().for_each(|process| process.signal(signal));
         Ok(processes.len())
     }
 
@@ -109,7 +120,7 @@ impl Lab {
         })
     }
 
-    fn port(&self, host: &str) -> anyhow::Result<Port> {
+    pub(super) fn port(&self, host: &str) -> anyhow::Result<Port> {
         let name = match self.topology().cluster(host) {
             Some(cluster) => cluster.network.switch.clone(),
             None => match Target::find(self, host, None)? {

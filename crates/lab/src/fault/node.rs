@@ -1,0 +1,52 @@
+//! A node that is up and does not do its work: forwarding off, or large packets dropped.
+
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+
+use crate::namespace::{Namespace, feed};
+use crate::state::Lab;
+use crate::target::Target;
+
+impl Lab {
+    /// Turns a node's forwarding off or on, for both families.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub(super) fn set_forwarding(&self, target: &str, is_on: bool) -> anyhow::Result<()> {
+        let value = if is_on { "1" } else { "0" };
+        let settings = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+        self.namespace_of_node(target)?
+            .sysctls(settings.into_iter().map(|name| (name, value)))
+    }
+
+    /// Has a node drop what it forwards above so many bytes, or nothing. What the kernel has merged counts as one packet.
+    ///
+    /// # Errors
+    /// When there is no such node, or nft fails.
+    pub(super) async fn drop_larger(&self, target: &str, bytes: Option<u16>) -> anyhow::Result<()> {
+        let namespace = self.namespace_of_node(target)?;
+        // Added before it is deleted: only so can a table be deleted that may not be there.
+        let mut rules = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
+        if let Some(bytes) = bytes {
+            let chain = format!("inet {TABLE} forward");
+            rules += &format!("add table inet {TABLE}\n");
+            rules += &format!("add chain {chain} {{ type filter hook forward priority -300; }}\n");
+            rules += &format!("add rule {chain} meta length > {bytes} drop\n");
+        }
+        let name = namespace.name();
+        feed("ip", &["netns", "exec", name, "nft", "-f", "-"], &rules, Stdio::null())
+            .await
+            .with_context(|| format!("in the network namespace '{name}'"))
+    }
+
+    fn namespace_of_node(&self, target: &str) -> anyhow::Result<Namespace> {
+        match Target::find(self, target, None)? {
+            Target::Node { host, .. } => Ok(self.namespace(&host)),
+            _ => bail!("'{target}' is no node; only nodes forward: name one as CLUSTER/NODE"),
+        }
+    }
+}
+
+/// Nobody else's, so that clearing it touches nothing else.
+const TABLE: &str = "lab-fault";
