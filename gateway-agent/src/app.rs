@@ -1,6 +1,5 @@
 //! The composition root.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use tokio::sync::watch;
 use crate::cluster_dns::watch_cluster_dns;
 use crate::config::Config;
 use crate::data_plane::{DataPlane, Trouble};
-use crate::deep::{DeepProbes, Targets};
+use crate::deep::{DeepProbes, Found, Targets};
 use crate::election::{ActiveRole, is_fit};
 use crate::hops::HopServer;
 use crate::metrics::Metrics;
@@ -131,7 +130,7 @@ impl Agent {
     /// Turns until something happens that only a new process can mend.
     async fn follow(&mut self, views: &mut watch::Receiver<Arc<View>>) -> anyhow::Result<()> {
         let cables = self.plane.changes();
-        let mut broken = self.deep.broken();
+        let mut found = self.deep.found();
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             self.turn(&view)?;
@@ -141,7 +140,7 @@ impl Agent {
                 _ = self.cluster_dns.changed() => {}
                 () = changed(self.member.as_ref()) => {}
                 () = self.hops.first_user() => {}
-                _ = broken.changed() => {}
+                _ = found.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -214,9 +213,9 @@ impl Agent {
             draining: steps_back,
             ..member.active_role.role(snapshot, me)
         };
-        let avoid = self.deep.broken().borrow().clone();
+        let found = self.deep.found().borrow().clone();
         let addresses = self.hops.addresses(now, |address| kernel.has(address));
-        announce(&mut self.plane, &self.hops, snapshot, me, role, (&avoid, addresses));
+        announce(&mut self.plane, &self.hops, snapshot, me, role, (&found, addresses));
         let cables = self.plane.cables();
         let carries = role.active || self.hops.users(now) > 0;
         self.deep.set_targets(if carries {
@@ -249,7 +248,7 @@ impl Agent {
         }
         let connections: Vec<_> = cables
             .into_iter()
-            .map(|cable| with_verdict(cable.connection, &avoid))
+            .map(|cable| with_verdict(cable.connection, &found))
             .collect();
         let mut malformed: Vec<String> = view.malformed.iter().map(ToString::to_string).collect();
         malformed.extend(sync.iter().flat_map(|report| report.malformed.clone()));
@@ -315,8 +314,8 @@ impl Agent {
                 draining: true,
                 ..member.active_role.role(snapshot, &me)
             };
-            let avoid = self.deep.broken().borrow().clone();
-            announce(&mut self.plane, &self.hops, snapshot, &me, role, (&avoid, Vec::new()));
+            let found = self.deep.found().borrow().clone();
+            announce(&mut self.plane, &self.hops, snapshot, &me, role, (&found, Vec::new()));
         }
         self.drained().await;
         tokio::join!(member.active_role.release(), member.sync.release());
@@ -348,10 +347,11 @@ fn announce(
     snapshot: &Snapshot,
     me: &GatewayId,
     role: ProbeRole,
-    (avoid, addresses): (&BTreeSet<GatewayId>, Vec<IpAddr>),
+    (found, addresses): (&Found, Vec<IpAddr>),
 ) {
     let mut plan = cables::plan(snapshot, me, role);
-    plan.avoid.clone_from(avoid);
+    plan.avoid.clone_from(&found.avoided);
+    plan.suspects.clone_from(&found.suspects);
     plan.addresses = addresses;
     plan.carries |= hops.users(Instant::now()) > 0;
     plane.apply(plan);

@@ -1,14 +1,13 @@
 //! What deep probes mean: for the peers of this gateway by its own, and for this gateway by those of others.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use clusterset::claims;
-use model::{Connection, ConnectionState, GatewayId, Snapshot};
-use probe::Reason;
+use model::{Connection, ConnectionState, Snapshot};
+use probe::{Direction, Fault, Reason};
 use tunnel::CableStatus;
 
-use crate::deep::Targets;
+use crate::deep::{Found, Target, Targets};
 
 /// The time in which a gateway that was called broken leaves the role to others.
 #[derive(Debug, Default)]
@@ -44,21 +43,43 @@ pub(crate) fn targets(snapshot: &Snapshot, cables: &[CableStatus]) -> Targets {
         let remote = &cable.connection.remote;
         let prefixes = accepted.get(&remote.cluster)?;
         let nodes = cable.addresses.iter().copied().filter(|node| prefixes.contains(*node));
-        Some((remote.clone(), nodes.collect()))
+        let target = Target {
+            nodes: nodes.collect(),
+            size: cable.connection.mtu?,
+            whole_at: cable.whole_at,
+        };
+        Some((remote.clone(), target))
     })
     .collect()
 }
 
 /// A cable behind which packets get lost is not wholly good, however well it answers itself.
-pub(crate) fn with_verdict(connection: Connection, avoid: &BTreeSet<GatewayId>) -> Connection {
-    if connection.state != ConnectionState::Connected || !avoid.contains(&connection.remote) {
+pub(crate) fn with_verdict(connection: Connection, found: &Found) -> Connection {
+    let Some(fault) = found.faults.get(&connection.remote).copied() else {
+        return connection;
+    };
+    if connection.state != ConnectionState::Connected {
         return connection;
     }
-    let reason = Reason::ForwardingBroken;
+    let remote = &connection.remote;
+    let (reason, case) = match fault {
+        Fault::Forwarding => (
+            Reason::ForwardingBroken,
+            format!("no node behind {remote} answers, though {remote} does"),
+        ),
+        Fault::BlackHole { size, direction } => {
+            let way = match direction {
+                Direction::There => format!("on the way from {remote} to its nodes"),
+                Direction::Back => format!("on the way from its nodes to {remote}"),
+            };
+            let case = format!("packets of {size} bytes get lost {way}, smaller ones pass");
+            (Reason::MtuBlackHole, case)
+        }
+    };
     Connection {
         state: ConnectionState::Degraded,
         reason: Some(reason.name().to_owned()),
-        message: format!("{}: {}", reason.sentence(), reason.mend()),
+        message: format!("{} ({case}): {}", reason.sentence(), reason.mend()),
         ..connection
     }
 }

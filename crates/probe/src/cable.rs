@@ -9,6 +9,7 @@ use crate::message::{Message, MessageKind, Says};
 use crate::pace::Pace;
 use crate::path_mtu::PathMtu;
 
+mod behind;
 mod liveness;
 mod settings;
 
@@ -39,6 +40,8 @@ pub struct Cable {
     remote: Option<Remote>,
     /// Packets get lost behind the other end; it is told so.
     finds_broken: bool,
+    /// Since when large packets seem to get lost behind the other end.
+    suspected: Option<Instant>,
 }
 
 /// What the other end last said.
@@ -70,6 +73,7 @@ impl Cable {
             newest_request: None,
             remote: None,
             finds_broken: false,
+            suspected: None,
         }
     }
 
@@ -150,7 +154,7 @@ impl Cable {
 
     /// The kernel found a datagram of this cable too large for the link that it leaves by.
     pub fn handle_too_big(&mut self, now: Instant) {
-        self.path_mtu.handle_too_big(now);
+        self.path_mtu.handle_doubt(now);
     }
 
     /// An authentic probe message of the other end. `true` if it is an answer that counts, or a request, which is to be answered.
@@ -189,11 +193,6 @@ impl Cable {
                 true
             }
         }
-    }
-
-    /// Whether packets get lost behind the other end, as deep probes find.
-    pub fn handle_deep(&mut self, finds_broken: bool) {
-        self.finds_broken = finds_broken;
     }
 
     /// Lets time have its effects: sessions expire, silent cables go down.
@@ -262,6 +261,7 @@ impl Cable {
             size: request.size,
             is_deaf: self.heartbeat.is_deaf(),
             finds_broken: self.finds_broken,
+            wants_size_back: false,
             says,
         }
     }
@@ -309,16 +309,6 @@ impl Cable {
     /// What the other end last said of itself.
     pub fn remote_role(&self) -> Option<ProbeRole> {
         self.remote.as_ref().map(|remote| remote.role)
-    }
-
-    /// Nodes behind the other end that answer deep probes.
-    pub fn remote_addresses(&self) -> &[IpAddr] {
-        self.remote.as_ref().map_or(&[], |remote| &remote.addresses)
-    }
-
-    /// Whether the other end, which is connected, says that packets get lost behind us.
-    pub fn is_called_broken(&self) -> bool {
-        self.state.is_usable() && self.remote.as_ref().is_some_and(|remote| remote.finds_broken)
     }
 
     /// The largest packet that it takes, bytes.

@@ -16,7 +16,7 @@ impl Pace {
     pub const ACTIVE: Self = Self {
         every: Duration::from_millis(100),
         confirm_every: Duration::from_millis(20),
-        full_every: Duration::from_secs(1),
+        full_every: Duration::from_millis(500),
     };
     /// A path that is kept ready.
     pub const STANDBY: Self = Self {
@@ -34,6 +34,12 @@ impl Pace {
         pace.stretched((load / MAX_PROBES_PER_SECOND).max(1.0))
     }
 
+    /// The pace of one of so many deep paths of an end, which share [`MAX_DEEP_PROBES_PER_SECOND`]. Sizes are tried both ways.
+    pub fn deep(paths: usize) -> Self {
+        let load = (Self::ACTIVE.probes_per_second() + 1.0 / Self::ACTIVE.full_every.as_secs_f64()) * paths as f64;
+        Self::ACTIVE.stretched((load / MAX_DEEP_PROBES_PER_SECOND).max(1.0))
+    }
+
     fn probes_per_second(self) -> f64 {
         1.0 / self.every.as_secs_f64() + 1.0 / self.full_every.as_secs_f64()
     }
@@ -47,8 +53,10 @@ impl Pace {
     }
 }
 
-/// What one end sends at most while its paths are up.
-pub const MAX_PROBES_PER_SECOND: f64 = 2000.0;
+/// What one end sends at most to the other ends of its paths while they are up. With the deep probes that makes 2,000.
+pub const MAX_PROBES_PER_SECOND: f64 = 1500.0;
+/// What one end sends at most to what lies behind them.
+pub const MAX_DEEP_PROBES_PER_SECOND: f64 = 500.0;
 
 #[cfg(test)]
 mod tests {
@@ -58,14 +66,17 @@ mod tests {
     #[test]
     fn a_few_paths_are_probed_at_full_pace() {
         assert_eq!(Pace::of(true, 50, 200), Pace::ACTIVE);
-        assert_eq!(Pace::of(false, 1, 1800), Pace::STANDBY);
+        assert_eq!(Pace::of(false, 1, 1350), Pace::STANDBY);
     }
 
     proptest! {
         #[test]
         fn the_rate_is_bounded(active in 0usize..2000, standby in 0usize..2000) {
             let rate = |is_active, count: usize| Pace::of(is_active, active, standby).probes_per_second() * count as f64;
-            prop_assert!(rate(true, active) + rate(false, standby) <= MAX_PROBES_PER_SECOND + 1e-6);
+            prop_assert!(rate(true, active) + rate(false, standby) <= MAX_PROBES_PER_SECOND + 1e-3);
+            let deep = Pace::deep(active);
+            let both_ways = deep.probes_per_second() + 1.0 / deep.full_every.as_secs_f64();
+            prop_assert!(both_ways * active as f64 <= MAX_DEEP_PROBES_PER_SECOND + 1e-3);
         }
     }
 }

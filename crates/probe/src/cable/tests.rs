@@ -34,6 +34,7 @@ fn reply(request: Request) -> Message {
         size: request.size,
         is_deaf: false,
         finds_broken: false,
+        wants_size_back: false,
         says: Says {
             role: ROLE,
             ..Says::default()

@@ -168,7 +168,8 @@ impl Switch {
         }
         for peer in self.peers.slots.iter_mut().flatten() {
             let is_avoided = plan.avoid.contains(peer.gateway());
-            peer.set_avoided(is_avoided);
+            let is_suspected = plan.suspects.contains(peer.gateway());
+            peer.set_verdict(is_avoided, is_suspected, now);
         }
         self.tables = Tables::new(plan, &self.peers, &self.tables);
         self.changed = true;
