@@ -195,6 +195,11 @@ impl Cable {
         }
     }
 
+    /// The other end may be gone, for another of its cluster is: it is asked at once, as often as it takes to be certain.
+    pub fn handle_doubt(&mut self, now: Instant) {
+        self.heartbeat.handle_doubt(now);
+    }
+
     /// Lets time have its effects: sessions expire, silent cables go down.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.session.is_some_and(|since| now >= since + SESSION_LIFE) {

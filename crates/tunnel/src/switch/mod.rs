@@ -256,7 +256,16 @@ impl Switch {
             let (ways, version) = self.ways.current();
             return self.tables.follow(&ways, version, &self.peers);
         }
+        let before: Vec<usize> = self.tables.in_use().collect();
         let moved = self.tables.choose(&self.peers, now);
+        if moved {
+            // What took one gateway away may have taken its neighbour too, and a standby is asked only now and then.
+            for slot in self.tables.in_use().filter(|slot| !before.contains(slot)) {
+                if let Some(peer) = self.peers.at_mut(slot) {
+                    peer.cable.handle_doubt(now);
+                }
+            }
+        }
         self.ways.publish(self.tables.ways(&self.peers));
         moved
     }
