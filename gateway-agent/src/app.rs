@@ -27,7 +27,7 @@ use crate::node::NodeAddresses;
 use crate::own_gateway::{self, Identity};
 use crate::status::{Facts, StatusWriter};
 use crate::sync_leader::SyncLeader;
-use crate::verdict::{Convalescence, targets, with_verdict};
+use crate::verdict::{self, Convalescence, targets};
 
 /// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
 pub fn main() -> ExitCode {
@@ -246,10 +246,8 @@ impl Agent {
                 tracing::debug!("the write queue is full; the next turn publishes");
             }
         }
-        let connections: Vec<_> = cables
-            .into_iter()
-            .map(|cable| with_verdict(cable.connection, &found))
-            .collect();
+        let synced = sync.as_ref().map(|report| &report.synced);
+        let connections = verdict::connections(snapshot, cables, &found, synced);
         let mut malformed: Vec<String> = view.malformed.iter().map(ToString::to_string).collect();
         malformed.extend(sync.iter().flat_map(|report| report.malformed.clone()));
         let facts = Facts {

@@ -11,6 +11,7 @@ use crate::path_mtu::PathMtu;
 
 mod behind;
 mod liveness;
+mod refused;
 mod settings;
 
 pub use liveness::Liveness;
@@ -31,6 +32,10 @@ pub struct Cable {
     /// Handshakes without an answer.
     tries: u32,
     send_error: Option<String>,
+    /// Somebody at the other end's address uses a key that is none of our peers'.
+    has_unknown_key: bool,
+    /// Handshakes of the other end that were older than one before.
+    old_handshakes: u32,
     next_handshake: Instant,
     heartbeat: Heartbeat,
     lost: Option<Lost>,
@@ -67,6 +72,8 @@ impl Cable {
             endpoint: None,
             tries: 0,
             send_error: None,
+            has_unknown_key: false,
+            old_handshakes: 0,
             heartbeat: Heartbeat::new(Pace::STANDBY, now),
             lost: None,
             path_mtu: PathMtu::new(ceiling, Pace::STANDBY, now),
@@ -116,6 +123,7 @@ impl Cable {
         self.newest_request = None;
         self.tries = 0;
         self.send_error = None;
+        (self.has_unknown_key, self.old_handshakes) = (false, 0);
         self.handle_authenticated(from, now);
         self.heartbeat.hurry(now);
         match self.settings.mode {

@@ -108,7 +108,7 @@ impl Reason {
             Self::MtuBlackHole => (
                 "MtuBlackHole",
                 "large packets are lost on the way and nobody says so",
-                "nothing has to be done: routes follow the measured size; a link on the way has a smaller MTU",
+                "look for a firewall that drops by size, or a link of a smaller MTU, on the node that is named",
             ),
             Self::ForwardingBroken => (
                 "ForwardingBroken",
@@ -122,7 +122,7 @@ impl Reason {
             ),
             Self::ClockSkew => (
                 "ClockSkew",
-                "it refuses our handshakes because a clock went back",
+                "handshakes are refused because the clock of their sender went back",
                 "set the clocks of both gateway nodes",
             ),
             Self::StandbyOnly => (
