@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::data_plane::{DataPlane, Trouble};
 use crate::deep::{DeepProbes, Found, Targets};
 use crate::election::{ActiveRole, is_fit};
+use crate::events::Events;
 use crate::hops::HopServer;
 use crate::metrics::Metrics;
 use crate::node::NodeAddresses;
@@ -124,6 +125,7 @@ struct Member {
     identity: Identity,
     active_role: ActiveRole,
     sync: SyncLeader,
+    events: Events,
 }
 
 impl Agent {
@@ -183,6 +185,7 @@ impl Agent {
                 self.member = Some(Member {
                     active_role: ActiveRole::start(&self.client, &self.config.namespace, &me),
                     sync: SyncLeader::start(&self.client, &self.config.namespace, &me),
+                    events: Events::start(&self.client, &self.config.namespace, &me),
                     identity: Identity {
                         gateway: me,
                         public_key: self.plane.public_key(),
@@ -197,7 +200,7 @@ impl Agent {
     }
 
     fn act(&mut self, view: &View, snapshot: &Snapshot, now: Instant) {
-        let Some(member) = &self.member else { return };
+        let Some(member) = &mut self.member else { return };
         let me = &member.identity.gateway;
         let kernel = NodeAddresses::read().unwrap_or_else(|error| {
             tracing::warn!(%error, "the kernel does not tell the node's addresses");
@@ -248,6 +251,7 @@ impl Agent {
         }
         let synced = sync.as_ref().map(|report| &report.synced);
         let connections = verdict::connections(snapshot, cables, &found, synced);
+        member.events.take(&connections, role.active, &self.metrics, now);
         let mut malformed: Vec<String> = view.malformed.iter().map(ToString::to_string).collect();
         malformed.extend(sync.iter().flat_map(|report| report.malformed.clone()));
         let facts = Facts {

@@ -22,6 +22,7 @@ mod config;
 mod data_plane;
 mod deep;
 mod election;
+mod events;
 mod hops;
 mod metrics;
 mod node;

@@ -198,7 +198,7 @@ mod tests {
         snapshot
     }
 
-    fn told(cables: [CableStatus; 2], found: &Found, synced: bool) -> Vec<(ConnectionState, String)> {
+    fn told(cables: &[CableStatus; 2], found: &Found, synced: bool) -> Vec<(ConnectionState, String)> {
         let synced = Finding::new("SyncedWithBroker", synced, "Unreachable", "no answer in 10 s");
         let told = connections(&west(), cables.to_vec(), found, Some(&synced));
         let words = told
@@ -213,19 +213,19 @@ mod tests {
         let word = |state, reason: &str| (state, reason.to_owned());
         let alone = [cable("gw1", Error, true), cable("gw2", Connected, false)];
         assert_eq!(
-            told(alone, &nothing, true),
+            told(&alone, &nothing, true),
             [word(Error, ""), word(Degraded, "StandbyOnly")]
         );
         let moved = [cable("gw1", Error, true), cable("gw2", Connected, true)];
-        assert_eq!(told(moved, &nothing, true), [word(Error, ""), word(Connected, "")]);
+        assert_eq!(told(&moved, &nothing, true), [word(Error, ""), word(Connected, "")]);
         let both = [cable("gw1", Connected, true), cable("gw2", Connected, false)];
-        assert_eq!(told(both, &nothing, false), [word(Connected, ""), word(Connected, "")]);
+        assert_eq!(told(&both, &nothing, false), [word(Connected, ""), word(Connected, "")]);
     }
 
     #[test]
     fn a_dead_cable_may_be_so_because_what_is_known_of_it_is_old() {
         let cables = [cable("gw1", Error, true), cable("gw2", Connected, true)];
-        let reasons = told(cables, &Found::default(), false)
+        let reasons = told(&cables, &Found::default(), false)
             .into_iter()
             .map(|(_, reason)| reason);
         assert_eq!(reasons.collect::<Vec<_>>(), ["BrokerStale", ""]);

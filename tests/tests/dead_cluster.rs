@@ -1,8 +1,6 @@
 //! A whole cluster goes off the internet: what leads there goes from DNS, from the service proxy and from the routes, so that whoever
 //! asks is told at once; and all of it comes back by itself.
 
-use std::time::Instant;
-
 use serde_json::Value;
 use tests::{Lab, read, wait};
 
@@ -21,24 +19,20 @@ fn names_and_connects_follow_a_cluster_that_goes_and_comes_back() {
     clusters.await_life(&pod);
 
     lab.lab("cut", &["east"]);
-    let cut = Instant::now();
     wait("east's name to be withdrawn", || {
         clusters.resolve(OF_EAST).is_empty().then_some(())
     });
-    println!("withdrawn after {:?}", cut.elapsed());
     wait("connects to the service to be refused", || {
         clusters.connect(SERVICE, "80").contains("refused").then_some(())
     });
     assert!(!clusters.resolve(SERVICE).is_empty(), "the clusterset IP stays");
     wait("connects to pods to be told that there is no way", || {
-        clusters.connect(&pod, "8080").contains("unreachable").then_some(())
+        let error = clusters.connect(&pod, "8080");
+        (error.contains("No route to host") || error.contains("unreachable")).then_some(())
     });
-    println!("all refused after {:?}", cut.elapsed());
 
     lab.lab("heal", &["east"]);
-    let healed = Instant::now();
     clusters.await_life(&pod);
-    println!("all back after {:?}", healed.elapsed());
 }
 
 /// What the test asks of its lab, as a pod of west.
