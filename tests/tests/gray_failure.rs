@@ -20,10 +20,18 @@ fn a_gateway_that_loses_large_packets_loses_its_role_and_is_named() {
     );
     let broken = clusters.active_gateway("west");
     let place = format!("west/{broken}");
-    let firewall = "add table inet prbgray
+    // Only who was seen to work is called broken: large answers to deep probes have to have passed by it.
+    let counter = "add table inet prbgray
         add chain inet prbgray lost { type filter hook forward priority 0; }
-        add rule inet prbgray lost meta length > 1000 drop";
-    lab.exec(&place, &["nft", firewall]);
+        add rule inet prbgray lost meta length > 1000 udp sport 4512 counter";
+    lab.exec(&place, &["nft", counter]);
+    wait("deep probes of full size to be answered", || {
+        let rules = lab.exec(&place, &["nft", "list table inet prbgray"]);
+        let (_, counted) = rules.split_once("packets ")?;
+        let count: u32 = counted.split_whitespace().next()?.parse().ok()?;
+        (count > 20).then_some(())
+    });
+    lab.exec(&place, &["nft", "add rule inet prbgray lost meta length > 1000 drop"]);
 
     wait("the other gateway to be the active one", || {
         (clusters.active_gateway("west") != broken).then_some(())
@@ -37,6 +45,9 @@ fn a_gateway_that_loses_large_packets_loses_its_role_and_is_named() {
     wait("large answers to arrive by the other gateway", || {
         clusters.fetches(&server).then_some(())
     });
+
+    let events = lab.kubectl("east", &["-n", "tombolo-system", "get", "events"]);
+    assert!(events.contains("MtuBlackHole"), "{events}");
 
     lab.exec(&place, &["nft", "delete table inet prbgray"]);
     wait("all to be well again", || {
