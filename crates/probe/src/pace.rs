@@ -25,6 +25,13 @@ impl Pace {
         full_every: Duration::from_secs(10),
     };
 
+    /// A path beside others that can take its flows.
+    const LANE: Self = Self {
+        every: Duration::from_millis(400),
+        confirm_every: Duration::from_millis(20),
+        full_every: Duration::from_secs(1),
+    };
+
     /// The pace of one path, active or not, of an end that probes so many of each: stretched evenly, so that all paths together
     /// stay below [`MAX_PROBES_PER_SECOND`].
     pub fn of(is_active: bool, active: usize, standby: usize) -> Self {
@@ -32,6 +39,13 @@ impl Pace {
         let load =
             Self::ACTIVE.probes_per_second() * active as f64 + Self::STANDBY.probes_per_second() * standby as f64;
         pace.stretched((load / MAX_PROBES_PER_SECOND).max(1.0))
+    }
+
+    /// The pace of a further lane of a cable that carries traffic: its flows have the first lane to go to, so it may take a second to
+    /// find that it is dead. `all` is what [`Self::of`] counts as standby where lanes count each for itself.
+    pub fn lane(all: usize) -> Self {
+        let load = Self::LANE.probes_per_second() * all as f64;
+        Self::LANE.stretched((load / MAX_PROBES_PER_SECOND).max(1.0))
     }
 
     /// The pace of one of so many deep paths of an end, which share [`MAX_DEEP_PROBES_PER_SECOND`]. Sizes are tried both ways.
@@ -74,6 +88,7 @@ mod tests {
         fn the_rate_is_bounded(active in 0usize..2000, standby in 0usize..2000) {
             let rate = |is_active, count: usize| Pace::of(is_active, active, standby).probes_per_second() * count as f64;
             prop_assert!(rate(true, active) + rate(false, standby) <= MAX_PROBES_PER_SECOND + 1e-3);
+            prop_assert!(Pace::lane(active).probes_per_second() * active as f64 <= MAX_PROBES_PER_SECOND + 1e-3);
             let deep = Pace::deep(active);
             let both_ways = deep.probes_per_second() + 1.0 / deep.full_every.as_secs_f64();
             prop_assert!(both_ways * active as f64 <= MAX_DEEP_PROBES_PER_SECOND + 1e-3);
