@@ -13,7 +13,7 @@ use k8s_api::condition::Finding;
 use k8s_openapi::jiff::Timestamp;
 use k8s_runtime::{ApplyQueue, ClientOptions, Freshness, QueueOptions, SnapshotOptions, View};
 use kube::Client;
-use model::{ClusterState, Gateway, GatewayId, ProbeRole, Snapshot};
+use model::{ClusterState, GatewayId, ProbeRole, Snapshot};
 use tokio::sync::watch;
 
 use crate::cluster_dns::watch_cluster_dns;
@@ -23,6 +23,7 @@ use crate::deep::{DeepProbes, Found, Targets};
 use crate::election::{ActiveRole, is_fit};
 use crate::events::Events;
 use crate::hops::HopServer;
+use crate::lanes::DeadLanes;
 use crate::metrics::Metrics;
 use crate::node::NodeAddresses;
 use crate::own_gateway::{self, Identity};
@@ -91,6 +92,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         hops: HopServer::start(),
         deep: DeepProbes::start(),
         convalescence: Convalescence::default(),
+        dead_lanes: DeadLanes::default(),
         status: StatusWriter::default(),
         cluster_dns: watch_cluster_dns(),
         member: None,
@@ -113,6 +115,7 @@ struct Agent {
     hops: HopServer,
     deep: DeepProbes,
     convalescence: Convalescence,
+    dead_lanes: DeadLanes,
     queue: ApplyQueue,
     status: StatusWriter,
     cluster_dns: watch::Receiver<Option<Finding>>,
@@ -245,12 +248,15 @@ impl Agent {
             if published.is_none() {
                 self.status.forget();
             }
-            if published.is_none_or(|published| !says(published, spec)) && self.queue.submit(order).is_err() {
+            if published.is_none_or(|published| !own_gateway::is_told(published, spec))
+                && self.queue.submit(order).is_err()
+            {
                 tracing::debug!("the write queue is full; the next turn publishes");
             }
         }
+        let dead = self.dead_lanes.take(snapshot, me, &cables, now);
         let synced = sync.as_ref().map(|report| &report.synced);
-        let connections = verdict::connections(snapshot, cables, &found, synced);
+        let connections = verdict::connections(snapshot, cables, &dead, &found, synced);
         member.events.take(&connections, role.active, &self.metrics, now);
         let mut malformed: Vec<String> = view.malformed.iter().map(ToString::to_string).collect();
         malformed.extend(sync.iter().flat_map(|report| report.malformed.clone()));
@@ -375,17 +381,6 @@ async fn changed(member: Option<&Member>) {
         _ = leader.changed() => {}
         _ = report.changed() => {}
     }
-}
-
-/// Whether the published gateway says what the spec says.
-fn says(published: &Gateway, spec: k8s_api::GatewaySpec) -> bool {
-    let wanted = Gateway::try_from(&k8s_api::Gateway::new("", spec));
-    wanted.is_ok_and(|wanted| {
-        Gateway {
-            connections: published.connections.clone(),
-            ..wanted
-        } == *published
-    })
 }
 
 /// The private key, in the state directory.

@@ -24,6 +24,7 @@ mod deep;
 mod election;
 mod events;
 mod hops;
+mod lanes;
 mod metrics;
 mod node;
 mod own_gateway;

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use clusterset::{choice, claims};
 use k8s_api::condition::Finding;
-use model::{ClusterId, Connection, ConnectionState, Snapshot};
+use model::{ClusterId, Connection, ConnectionState, GatewayId, Snapshot};
 use probe::{Direction, Fault, Reason};
 use tunnel::CableStatus;
 
 use crate::deep::{Found, Target, Targets};
+use crate::lanes;
 
 /// The time in which a gateway that was called broken leaves the role to others.
 #[derive(Debug, Default)]
@@ -85,18 +86,29 @@ fn with_verdict(connection: Connection, found: &Found) -> Connection {
 pub(crate) fn connections(
     snapshot: &Snapshot,
     cables: Vec<CableStatus>,
+    dead_lanes: &BTreeMap<GatewayId, u16>,
     found: &Found,
     synced: Option<&Finding>,
 ) -> Vec<Connection> {
     let is_behind_standby = clusters_of_standbys(snapshot, &cables);
     let told = |cable: CableStatus| {
         let connection = with_verdict(cable.connection, found);
+        let dead = dead_lanes.get(&connection.remote);
         match connection.state {
             ConnectionState::Connected if is_behind_standby.contains(&connection.remote.cluster) => {
                 let remote = &connection.remote.cluster;
                 let case = choice::active(snapshot, remote).map_or_else(String::new, |active| active.id.to_string());
                 with_reason(connection, ConnectionState::Degraded, Reason::StandbyOnly, &case)
             }
+            ConnectionState::Connected => match dead {
+                Some(dead) => with_reason(
+                    connection,
+                    ConnectionState::Degraded,
+                    Reason::LaneDown,
+                    &lanes::names(*dead),
+                ),
+                None => connection,
+            },
             ConnectionState::Error => match synced.filter(|synced| synced.status == Some(false)) {
                 Some(synced) => with_reason(connection, ConnectionState::Error, Reason::BrokerStale, &synced.message),
                 None => connection,
@@ -138,19 +150,19 @@ fn with_reason(connection: Connection, state: ConnectionState, reason: Reason, c
 const CONVALESCENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use ConnectionState::{Connected, Degraded, Error};
-    use model::{Gateway, GatewayId, ProbeMode, ProbeRole, PublicKey};
+    use model::{Gateway, ProbeMode, ProbeRole, PublicKey};
 
-    fn id(node: &str) -> GatewayId {
+    pub(crate) fn id(node: &str) -> GatewayId {
         GatewayId {
             cluster: "west".parse().unwrap(),
             node: node.parse().unwrap(),
         }
     }
 
-    fn cable(node: &str, state: ConnectionState, active: bool) -> CableStatus {
+    pub(crate) fn cable(node: &str, state: ConnectionState, active: bool) -> CableStatus {
         CableStatus {
             connection: Connection {
                 remote: id(node),
@@ -179,7 +191,7 @@ mod tests {
     }
 
     /// West says that gw1 is its active gateway.
-    fn west() -> Snapshot {
+    pub(crate) fn west() -> Snapshot {
         let mut snapshot = Snapshot::empty("east".parse().unwrap());
         let active = Gateway {
             id: id("gw1"),
@@ -200,7 +212,7 @@ mod tests {
 
     fn told(cables: &[CableStatus; 2], found: &Found, synced: bool) -> Vec<(ConnectionState, String)> {
         let synced = Finding::new("SyncedWithBroker", synced, "Unreachable", "no answer in 10 s");
-        let told = connections(&west(), cables.to_vec(), found, Some(&synced));
+        let told = connections(&west(), cables.to_vec(), &BTreeMap::new(), found, Some(&synced));
         let words = told
             .into_iter()
             .map(|connection| (connection.state, connection.reason.unwrap_or_default()));

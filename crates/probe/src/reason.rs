@@ -25,6 +25,8 @@ pub enum Reason {
     MtuBlackHole,
     /// The cable works, and what leaves the gateway behind it does not arrive.
     ForwardingBroken,
+    /// Some of the cable's lanes carry nothing.
+    LaneDown,
     /// A firewall drops packets that connection tracking does not know.
     UntrackedDropped,
     /// Handshakes are refused because clocks went back.
@@ -37,7 +39,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoAddress,
         Self::WaitingForPeer,
         Self::Starting,
@@ -49,6 +51,7 @@ impl Reason {
         Self::OneWay,
         Self::MtuBlackHole,
         Self::ForwardingBroken,
+        Self::LaneDown,
         Self::UntrackedDropped,
         Self::ClockSkew,
         Self::StandbyOnly,
@@ -114,6 +117,11 @@ impl Reason {
                 "ForwardingBroken",
                 "the cable works, but packets do not get past the gateway",
                 "check IP forwarding and the firewall on that gateway's node",
+            ),
+            Self::LaneDown => (
+                "LaneDown",
+                "some lanes carry nothing, and the first carries their flows too",
+                "check what drops UDP by its source port: every lane has one of its own",
             ),
             Self::UntrackedDropped => (
                 "UntrackedDropped",
