@@ -1,6 +1,5 @@
 //! The composition root.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,21 +13,23 @@ use k8s_api::condition::Finding;
 use k8s_openapi::jiff::Timestamp;
 use k8s_runtime::{ApplyQueue, ClientOptions, Freshness, QueueOptions, SnapshotOptions, View};
 use kube::Client;
-use model::{ClusterState, Gateway, GatewayId, ProbeRole, Snapshot};
+use model::{ClusterState, GatewayId, ProbeRole, Snapshot};
 use tokio::sync::watch;
 
 use crate::cluster_dns::watch_cluster_dns;
 use crate::config::Config;
 use crate::data_plane::{DataPlane, Trouble};
-use crate::deep::{DeepProbes, Targets};
+use crate::deep::{DeepProbes, Found, Targets};
 use crate::election::{ActiveRole, is_fit};
+use crate::events::Events;
 use crate::hops::HopServer;
+use crate::lanes::DeadLanes;
 use crate::metrics::Metrics;
 use crate::node::NodeAddresses;
 use crate::own_gateway::{self, Identity};
 use crate::status::{Facts, StatusWriter};
 use crate::sync_leader::SyncLeader;
-use crate::verdict::{Convalescence, targets, with_verdict};
+use crate::verdict::{self, Convalescence, targets};
 
 /// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
 pub fn main() -> ExitCode {
@@ -91,6 +92,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         hops: HopServer::start(),
         deep: DeepProbes::start(),
         convalescence: Convalescence::default(),
+        dead_lanes: DeadLanes::default(),
         status: StatusWriter::default(),
         cluster_dns: watch_cluster_dns(),
         member: None,
@@ -113,6 +115,7 @@ struct Agent {
     hops: HopServer,
     deep: DeepProbes,
     convalescence: Convalescence,
+    dead_lanes: DeadLanes,
     queue: ApplyQueue,
     status: StatusWriter,
     cluster_dns: watch::Receiver<Option<Finding>>,
@@ -125,13 +128,14 @@ struct Member {
     identity: Identity,
     active_role: ActiveRole,
     sync: SyncLeader,
+    events: Events,
 }
 
 impl Agent {
     /// Turns until something happens that only a new process can mend.
     async fn follow(&mut self, views: &mut watch::Receiver<Arc<View>>) -> anyhow::Result<()> {
         let cables = self.plane.changes();
-        let mut broken = self.deep.broken();
+        let mut found = self.deep.found();
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             self.turn(&view)?;
@@ -141,7 +145,7 @@ impl Agent {
                 _ = self.cluster_dns.changed() => {}
                 () = changed(self.member.as_ref()) => {}
                 () = self.hops.first_user() => {}
-                _ = broken.changed() => {}
+                _ = found.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
         }
@@ -184,6 +188,7 @@ impl Agent {
                 self.member = Some(Member {
                     active_role: ActiveRole::start(&self.client, &self.config.namespace, &me),
                     sync: SyncLeader::start(&self.client, &self.config.namespace, &me),
+                    events: Events::start(&self.client, &self.config.namespace, &me),
                     identity: Identity {
                         gateway: me,
                         public_key: self.plane.public_key(),
@@ -198,7 +203,7 @@ impl Agent {
     }
 
     fn act(&mut self, view: &View, snapshot: &Snapshot, now: Instant) {
-        let Some(member) = &self.member else { return };
+        let Some(member) = &mut self.member else { return };
         let me = &member.identity.gateway;
         let kernel = NodeAddresses::read().unwrap_or_else(|error| {
             tracing::warn!(%error, "the kernel does not tell the node's addresses");
@@ -214,9 +219,9 @@ impl Agent {
             draining: steps_back,
             ..member.active_role.role(snapshot, me)
         };
-        let avoid = self.deep.broken().borrow().clone();
+        let found = self.deep.found().borrow().clone();
         let addresses = self.hops.addresses(now, |address| kernel.has(address));
-        announce(&mut self.plane, &self.hops, snapshot, me, role, (&avoid, addresses));
+        announce(&mut self.plane, &self.hops, snapshot, me, role, (&found, addresses));
         let cables = self.plane.cables();
         let carries = role.active || self.hops.users(now) > 0;
         self.deep.set_targets(if carries {
@@ -243,14 +248,16 @@ impl Agent {
             if published.is_none() {
                 self.status.forget();
             }
-            if published.is_none_or(|published| !says(published, spec)) && self.queue.submit(order).is_err() {
+            if published.is_none_or(|published| !own_gateway::is_told(published, spec))
+                && self.queue.submit(order).is_err()
+            {
                 tracing::debug!("the write queue is full; the next turn publishes");
             }
         }
-        let connections: Vec<_> = cables
-            .into_iter()
-            .map(|cable| with_verdict(cable.connection, &avoid))
-            .collect();
+        let dead = self.dead_lanes.take(snapshot, me, &cables, now);
+        let synced = sync.as_ref().map(|report| &report.synced);
+        let connections = verdict::connections(snapshot, cables, &dead, &found, synced);
+        member.events.take(&connections, role.active, &self.metrics, now);
         let mut malformed: Vec<String> = view.malformed.iter().map(ToString::to_string).collect();
         malformed.extend(sync.iter().flat_map(|report| report.malformed.clone()));
         let facts = Facts {
@@ -315,8 +322,8 @@ impl Agent {
                 draining: true,
                 ..member.active_role.role(snapshot, &me)
             };
-            let avoid = self.deep.broken().borrow().clone();
-            announce(&mut self.plane, &self.hops, snapshot, &me, role, (&avoid, Vec::new()));
+            let found = self.deep.found().borrow().clone();
+            announce(&mut self.plane, &self.hops, snapshot, &me, role, (&found, Vec::new()));
         }
         self.drained().await;
         tokio::join!(member.active_role.release(), member.sync.release());
@@ -348,10 +355,11 @@ fn announce(
     snapshot: &Snapshot,
     me: &GatewayId,
     role: ProbeRole,
-    (avoid, addresses): (&BTreeSet<GatewayId>, Vec<IpAddr>),
+    (found, addresses): (&Found, Vec<IpAddr>),
 ) {
     let mut plan = cables::plan(snapshot, me, role);
-    plan.avoid.clone_from(avoid);
+    plan.avoid.clone_from(&found.avoided);
+    plan.suspects.clone_from(&found.suspects);
     plan.addresses = addresses;
     plan.carries |= hops.users(Instant::now()) > 0;
     plane.apply(plan);
@@ -373,17 +381,6 @@ async fn changed(member: Option<&Member>) {
         _ = leader.changed() => {}
         _ = report.changed() => {}
     }
-}
-
-/// Whether the published gateway says what the spec says.
-fn says(published: &Gateway, spec: k8s_api::GatewaySpec) -> bool {
-    let wanted = Gateway::try_from(&k8s_api::Gateway::new("", spec));
-    wanted.is_ok_and(|wanted| {
-        Gateway {
-            connections: published.connections.clone(),
-            ..wanted
-        } == *published
-    })
 }
 
 /// The private key, in the state directory.

@@ -155,6 +155,7 @@ mod tests {
             size: 0,
             is_deaf: false,
             finds_broken: false,
+            wants_size_back: false,
             says: Says {
                 uses,
                 ..Says::default()

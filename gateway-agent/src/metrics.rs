@@ -1,8 +1,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
+use model::GatewayId;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGauge, Registry};
+use prometheus::{GaugeVec, IntGauge, Opts, Registry};
 
 /// What the agent says of itself.
 #[derive(Debug, Clone)]
@@ -11,6 +12,7 @@ pub(crate) struct Metrics {
     pub(crate) epoch: IntGauge,
     pub(crate) is_sync_leader: IntGauge,
     pub(crate) engine_runs: IntGauge,
+    changed: GaugeVec,
 }
 
 impl Metrics {
@@ -21,7 +23,16 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
+        let changed = GaugeVec::new(
+            Opts::new(
+                "tombolo_cable_changed_timestamp_seconds",
+                "When the state or the reason of the cable to a gateway changed last, seconds since 1970",
+            ),
+            &["cluster", "gateway"],
+        )?;
+        registry.register(Box::new(changed.clone()))?;
         let metrics = Self {
+            changed,
             is_active: gauge(
                 "tombolo_gateway_active",
                 "1 while this gateway holds the active role of its cluster",
@@ -35,6 +46,14 @@ impl Metrics {
             engine,
         }))?;
         Ok(metrics)
+    }
+
+    /// These cables changed at this time, seconds since 1970.
+    pub(crate) fn tell_changes(&self, gateways: impl Iterator<Item = GatewayId>, seconds: f64) {
+        for gateway in gateways {
+            let labels = [gateway.cluster.as_str(), gateway.node.as_str()];
+            self.changed.with_label_values(&labels).set(seconds);
+        }
     }
 }
 

@@ -65,6 +65,17 @@ pub(crate) fn says(snapshot: &Snapshot, role: ProbeRole, cables: &[CableStatus])
     }
 }
 
+/// Whether the published gateway says what the spec says.
+pub(crate) fn is_told(published: &model::Gateway, spec: GatewaySpec) -> bool {
+    let wanted = model::Gateway::try_from(&Gateway::new("", spec));
+    wanted.is_ok_and(|wanted| {
+        model::Gateway {
+            connections: published.connections.clone(),
+            ..wanted
+        } == *published
+    })
+}
+
 /// Writes the spec.
 pub(crate) fn publish(namespace: &str, me: &GatewayId, spec: &GatewaySpec) -> Order {
     let mut object = identity(namespace, me);

@@ -53,6 +53,10 @@ impl DeepResponder {
             };
             if let Some(message) = self.take(from.ip().to_canonical(), &buffer[..len]) {
                 message.encode(&mut answer);
+                if message.wants_size_back {
+                    // Never more than was asked with: nobody can be flooded through this.
+                    answer.resize(answer.len().max(len), 0);
+                }
                 if let Err(error) = socket.send_to(&answer, from).await {
                     tracing::debug!(%error, %from, "cannot answer a deep probe");
                 }
@@ -96,6 +100,7 @@ mod tests {
             size: 0,
             is_deaf: false,
             finds_broken: false,
+            wants_size_back: false,
             says: Says::default(),
         };
         let mut datagram = Vec::new();

@@ -74,7 +74,7 @@ pub fn desired(
         clusters: remote_clusters(snapshot, node, &accepted, ways),
         local: local.iter().copied().collect(),
         gateway: node.is_gateway,
-        vips: vip::vips(snapshot, node),
+        vips: vip::vips(snapshot, node, ways),
         untracked: vip::untracked(snapshot, node),
         keep_source,
         underlay,

@@ -18,6 +18,8 @@ pub struct CablePlan {
     pub chosen: BTreeMap<ClusterId, GatewayId>,
     /// Gateways behind which packets get lost: they are used only if there is no other, and are told so.
     pub avoid: BTreeSet<GatewayId>,
+    /// Gateways behind which packets of full size seem to get lost: their cables are to be tried with such packets at once.
+    pub suspects: BTreeSet<GatewayId>,
     /// Nodes of this cluster, by addresses in the pod network, that answer the deep probes of others.
     pub addresses: Vec<IpAddr>,
     /// MTU of packets inside the cables, bytes.

@@ -9,7 +9,9 @@ use crate::message::{Message, MessageKind, Says};
 use crate::pace::Pace;
 use crate::path_mtu::PathMtu;
 
+mod behind;
 mod liveness;
+mod refused;
 mod settings;
 
 pub use liveness::Liveness;
@@ -30,6 +32,10 @@ pub struct Cable {
     /// Handshakes without an answer.
     tries: u32,
     send_error: Option<String>,
+    /// Somebody at the other end's address uses a key that is none of our peers'.
+    has_unknown_key: bool,
+    /// Handshakes of the other end that were older than one before.
+    old_handshakes: u32,
     next_handshake: Instant,
     heartbeat: Heartbeat,
     lost: Option<Lost>,
@@ -39,6 +45,8 @@ pub struct Cable {
     remote: Option<Remote>,
     /// Packets get lost behind the other end; it is told so.
     finds_broken: bool,
+    /// Since when large packets seem to get lost behind the other end.
+    suspected: Option<Instant>,
 }
 
 /// What the other end last said.
@@ -64,12 +72,15 @@ impl Cable {
             endpoint: None,
             tries: 0,
             send_error: None,
+            has_unknown_key: false,
+            old_handshakes: 0,
             heartbeat: Heartbeat::new(Pace::STANDBY, now),
             lost: None,
             path_mtu: PathMtu::new(ceiling, Pace::STANDBY, now),
             newest_request: None,
             remote: None,
             finds_broken: false,
+            suspected: None,
         }
     }
 
@@ -112,6 +123,7 @@ impl Cable {
         self.newest_request = None;
         self.tries = 0;
         self.send_error = None;
+        (self.has_unknown_key, self.old_handshakes) = (false, 0);
         self.handle_authenticated(from, now);
         self.heartbeat.hurry(now);
         match self.settings.mode {
@@ -150,7 +162,7 @@ impl Cable {
 
     /// The kernel found a datagram of this cable too large for the link that it leaves by.
     pub fn handle_too_big(&mut self, now: Instant) {
-        self.path_mtu.handle_too_big(now);
+        self.path_mtu.handle_doubt(now);
     }
 
     /// An authentic probe message of the other end. `true` if it is an answer that counts, or a request, which is to be answered.
@@ -191,9 +203,9 @@ impl Cable {
         }
     }
 
-    /// Whether packets get lost behind the other end, as deep probes find.
-    pub fn handle_deep(&mut self, finds_broken: bool) {
-        self.finds_broken = finds_broken;
+    /// The other end may be gone, for another of its cluster is: it is asked at once, as often as it takes to be certain.
+    pub fn handle_doubt(&mut self, now: Instant) {
+        self.heartbeat.handle_doubt(now);
     }
 
     /// Lets time have its effects: sessions expire, silent cables go down.
@@ -262,6 +274,7 @@ impl Cable {
             size: request.size,
             is_deaf: self.heartbeat.is_deaf(),
             finds_broken: self.finds_broken,
+            wants_size_back: false,
             says,
         }
     }
@@ -309,16 +322,6 @@ impl Cable {
     /// What the other end last said of itself.
     pub fn remote_role(&self) -> Option<ProbeRole> {
         self.remote.as_ref().map(|remote| remote.role)
-    }
-
-    /// Nodes behind the other end that answer deep probes.
-    pub fn remote_addresses(&self) -> &[IpAddr] {
-        self.remote.as_ref().map_or(&[], |remote| &remote.addresses)
-    }
-
-    /// Whether the other end, which is connected, says that packets get lost behind us.
-    pub fn is_called_broken(&self) -> bool {
-        self.state.is_usable() && self.remote.as_ref().is_some_and(|remote| remote.finds_broken)
     }
 
     /// The largest packet that it takes, bytes.

@@ -148,6 +148,13 @@ impl Heartbeat {
         }
     }
 
+    /// There is a reason to ask at once.
+    pub(crate) fn handle_doubt(&mut self, now: Instant) {
+        if self.pulse == Pulse::Up {
+            self.suspect(now);
+        }
+    }
+
     /// The other end says that it does not hear us.
     pub(crate) fn handle_deaf_peer(&mut self, now: Instant) -> Option<Lost> {
         self.is_up().then(|| self.go_down(Lost::OneWay, now))

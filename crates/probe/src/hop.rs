@@ -68,7 +68,7 @@ impl Hop {
 
     /// The kernel found a probe too large for the link.
     pub fn handle_too_big(&mut self, now: Instant) {
-        self.path_mtu.handle_too_big(now);
+        self.path_mtu.handle_doubt(now);
     }
 
     /// Lets time have its effects.
@@ -107,6 +107,7 @@ impl Hop {
             size: request.size,
             is_deaf: self.heartbeat.is_deaf(),
             finds_broken: false,
+            wants_size_back: false,
             says,
         }
     }

@@ -5,6 +5,7 @@
 //!
 //! * [`Cable`]: a WireGuard session between two gateways of different clusters. It also decides when to start a handshake.
 //! * [`Hop`]: the VXLAN way from a node to a gateway of its own cluster. The gateway only answers.
+//! * [`DeepPath`]: from a gateway through a cable to a node behind its other end, and [`Judge`]: what several of them say about that end.
 //! * [`choose`]: which of several gateways to use, from what their probes say.
 //!
 //! ```text
@@ -34,10 +35,18 @@
 //! a second. A path that begins to carry traffic is probed at the new pace at once.
 //!
 //! **Path MTU.** It starts from what the links at both ends allow. A probe of exactly that size, unfragmentable, is sent when the path comes up
-//! and then every second (every ten on standbys). If five in a row are lost while small ones are answered, the size is searched for
+//! and then twice a second (every ten seconds on standbys). If five in a row are lost while small ones are answered, the size is searched for
 //! in rounds: eight sizes at once, each up to five times, between the largest that passed and the smallest that did
 //! not, so that three rounds find it to the byte. If nothing at all passes, this is about the path and not about its size. A narrowed
 //! path is tried for more after a minute, every ten minutes, and when the other end's address changes.
+//!
+//! **Gray failure.** A gateway may answer every probe and still lose what it should forward. Deep probes go on to nodes behind it, at their
+//! addresses in the pod network and by the way that traffic takes: small ones tell whether anything passes, and twice a second some
+//! as large as the whole way takes, once with a small answer and once with one of the same size, tell in which direction large ones
+//! are lost. A [`Judge`] weighs what the nodes behind one gateway say. It needs two witnesses, for one may be at fault itself; it
+//! needs the cable to be sound meanwhile, and a packet of that size to have passed it *after* the first loss behind it, else it is the
+//! cable's path that has become narrow; and it convicts only who was seen to work, for where nothing ever passed another gateway
+//! would do no better. Both faults are known after at most 1.2 s.
 //!
 //! **Who starts.** If both ends of a pair start handshakes at once they get in each other's way, so one is the standing
 //! initiator and the other waits three seconds for it. A lost handshake is repeated after 500 to 1,000 ms, spread by chance so
@@ -58,6 +67,7 @@
 mod cable;
 mod chance;
 mod choice;
+mod deep;
 mod heartbeat;
 mod hop;
 mod message;
@@ -72,10 +82,11 @@ mod window;
 
 pub use cable::{Cable, CableSettings, Liveness};
 pub use choice::{Candidate, SETTLED, choose, reconsider_at};
+pub use deep::{DeepPath, Direction, Fault, Judge, LargeLoss, Witness};
 pub use heartbeat::Request;
 pub use hop::Hop;
 pub use message::{DecodeError, MAX_ADDRESSES, Message, MessageKind, Says};
-pub use pace::{MAX_PROBES_PER_SECOND, Pace};
+pub use pace::{MAX_DEEP_PROBES_PER_SECOND, MAX_PROBES_PER_SECOND, Pace};
 pub use reach::Reach;
 pub use reason::Reason;
 pub use window::RttSummary;

@@ -15,7 +15,7 @@ use crate::reach::Reach;
 /// ```
 ///
 /// `flags`: 1 the sender is active, 2 it is draining, 4 it does not hear the receiver, 8 it sends traffic over this path,
-/// 16 what it sends gets lost behind the receiver.
+/// 16 what it sends gets lost behind the receiver, 32 the answer is to be as large as the question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Question or answer.
@@ -30,6 +30,8 @@ pub struct Message {
     pub is_deaf: bool,
     /// Packets that the sender sends by way of the receiver get lost behind it.
     pub finds_broken: bool,
+    /// The answer to this request of a size is to have that size too. An answer repeats it.
+    pub wants_size_back: bool,
     /// What the sender says of itself.
     pub says: Says,
 }
@@ -95,6 +97,7 @@ impl Message {
             (DEAF, self.is_deaf),
             (USES, says.uses),
             (BROKEN, self.finds_broken),
+            (SIZE_BACK, self.wants_size_back),
         ];
         let flags = flags
             .into_iter()
@@ -169,6 +172,7 @@ impl Message {
             size,
             is_deaf: flags & DEAF != 0,
             finds_broken: flags & BROKEN != 0,
+            wants_size_back: flags & SIZE_BACK != 0,
             says: Says {
                 role: ProbeRole {
                     active: flags & ACTIVE != 0,
@@ -200,14 +204,15 @@ const DRAINING: u8 = 2;
 const DEAF: u8 = 4;
 const USES: u8 = 8;
 const BROKEN: u8 = 16;
+const SIZE_BACK: u8 = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn message(kind: MessageKind, numbers: (u32, u64, u64), small: (u16, u16), flags: [bool; 5]) -> Message {
-        let [active, draining, is_deaf, uses, finds_broken] = flags;
+    fn message(kind: MessageKind, numbers: (u32, u64, u64), small: (u16, u16), flags: [bool; 6]) -> Message {
+        let [active, draining, is_deaf, uses, finds_broken, wants_size_back] = flags;
         Message {
             kind,
             sequence: numbers.0,
@@ -215,6 +220,7 @@ mod tests {
             size: small.0,
             is_deaf,
             finds_broken,
+            wants_size_back,
             says: Says {
                 role: ProbeRole {
                     active,
@@ -231,7 +237,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_decodes_whatever_padding_follows(
-            reply: bool, numbers: (u32, u64, u64), small: (u16, u16), flags: [bool; 5],
+            reply: bool, numbers: (u32, u64, u64), small: (u16, u16), flags: [bool; 6],
             mtus in proptest::collection::vec(proptest::option::of(any::<u16>()), 0..300),
             addresses in proptest::collection::vec(any::<IpAddr>(), 0..MAX_ADDRESSES), padding: Vec<u8>,
         ) {
@@ -259,7 +265,7 @@ mod tests {
     #[test]
     fn each_defect_has_its_name() {
         let mut bytes = Vec::new();
-        let mut message = message(MessageKind::Request, (1, 2, 3), (0, 0), [false; 5]);
+        let mut message = message(MessageKind::Request, (1, 2, 3), (0, 0), [false; 6]);
         message.says.addresses = vec![Ipv6Addr::LOCALHOST.into()];
         message.encode(&mut bytes);
         assert_eq!(Message::decode(&bytes[..bytes.len() - 1]), Err(DecodeError::Truncated));

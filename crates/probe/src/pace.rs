@@ -16,13 +16,20 @@ impl Pace {
     pub const ACTIVE: Self = Self {
         every: Duration::from_millis(100),
         confirm_every: Duration::from_millis(20),
-        full_every: Duration::from_secs(1),
+        full_every: Duration::from_millis(500),
     };
     /// A path that is kept ready.
     pub const STANDBY: Self = Self {
         every: Duration::from_secs(1),
         confirm_every: Duration::from_millis(20),
         full_every: Duration::from_secs(10),
+    };
+
+    /// A path beside others that can take its flows.
+    const LANE: Self = Self {
+        every: Duration::from_millis(400),
+        confirm_every: Duration::from_millis(20),
+        full_every: Duration::from_secs(1),
     };
 
     /// The pace of one path, active or not, of an end that probes so many of each: stretched evenly, so that all paths together
@@ -32,6 +39,19 @@ impl Pace {
         let load =
             Self::ACTIVE.probes_per_second() * active as f64 + Self::STANDBY.probes_per_second() * standby as f64;
         pace.stretched((load / MAX_PROBES_PER_SECOND).max(1.0))
+    }
+
+    /// The pace of a further lane of a cable that carries traffic: its flows have the first lane to go to, so it may take a second to
+    /// find that it is dead. `all` is what [`Self::of`] counts as standby where lanes count each for itself.
+    pub fn lane(all: usize) -> Self {
+        let load = Self::LANE.probes_per_second() * all as f64;
+        Self::LANE.stretched((load / MAX_PROBES_PER_SECOND).max(1.0))
+    }
+
+    /// The pace of one of so many deep paths of an end, which share [`MAX_DEEP_PROBES_PER_SECOND`]. Sizes are tried both ways.
+    pub fn deep(paths: usize) -> Self {
+        let load = (Self::ACTIVE.probes_per_second() + 1.0 / Self::ACTIVE.full_every.as_secs_f64()) * paths as f64;
+        Self::ACTIVE.stretched((load / MAX_DEEP_PROBES_PER_SECOND).max(1.0))
     }
 
     fn probes_per_second(self) -> f64 {
@@ -47,8 +67,10 @@ impl Pace {
     }
 }
 
-/// What one end sends at most while its paths are up.
-pub const MAX_PROBES_PER_SECOND: f64 = 2000.0;
+/// What one end sends at most to the other ends of its paths while they are up. With the deep probes that makes 2,000.
+pub const MAX_PROBES_PER_SECOND: f64 = 1500.0;
+/// What one end sends at most to what lies behind them.
+pub const MAX_DEEP_PROBES_PER_SECOND: f64 = 500.0;
 
 #[cfg(test)]
 mod tests {
@@ -58,14 +80,18 @@ mod tests {
     #[test]
     fn a_few_paths_are_probed_at_full_pace() {
         assert_eq!(Pace::of(true, 50, 200), Pace::ACTIVE);
-        assert_eq!(Pace::of(false, 1, 1800), Pace::STANDBY);
+        assert_eq!(Pace::of(false, 1, 1350), Pace::STANDBY);
     }
 
     proptest! {
         #[test]
         fn the_rate_is_bounded(active in 0usize..2000, standby in 0usize..2000) {
             let rate = |is_active, count: usize| Pace::of(is_active, active, standby).probes_per_second() * count as f64;
-            prop_assert!(rate(true, active) + rate(false, standby) <= MAX_PROBES_PER_SECOND + 1e-6);
+            prop_assert!(rate(true, active) + rate(false, standby) <= MAX_PROBES_PER_SECOND + 1e-3);
+            prop_assert!(Pace::lane(active).probes_per_second() * active as f64 <= MAX_PROBES_PER_SECOND + 1e-3);
+            let deep = Pace::deep(active);
+            let both_ways = deep.probes_per_second() + 1.0 / deep.full_every.as_secs_f64();
+            prop_assert!(both_ways * active as f64 <= MAX_DEEP_PROBES_PER_SECOND + 1e-3);
         }
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct PathMtu {
     pace: Pace,
     /// When a settled size is measured anew.
     measure_at: Instant,
+    /// The latest time at which a packet of the size in use set out and arrived.
+    passed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ struct Round {
     sizes: Vec<u16>,
     answered: Option<u16>,
     first_sequence: u32,
+    started: Instant,
     /// Of `sizes`, the next of this try.
     next: usize,
     tries: u32,
@@ -52,12 +55,18 @@ impl PathMtu {
             next_sequence: 0,
             pace,
             measure_at: now,
+            passed_at: None,
         }
     }
 
     /// The size in use.
     pub(crate) fn mtu(&self) -> u16 {
         self.mtu
+    }
+
+    /// When a packet of this size set out and arrived, as far as is known; none if it has not since the path came up.
+    pub(crate) fn passed_at(&self) -> Option<Instant> {
+        self.passed_at
     }
 
     /// Whether it is less than the links at both ends allow.
@@ -94,11 +103,12 @@ impl PathMtu {
 
     /// The path is down; the size is kept.
     pub(crate) fn handle_down(&mut self) {
+        self.passed_at = None;
         self.phase = Phase::Asleep;
     }
 
-    /// The kernel found a packet too large for the link that it leaves by.
-    pub(crate) fn handle_too_big(&mut self, now: Instant) {
+    /// The size in use may not pass (the kernel found a packet too large, or packets get lost): it is tried at once.
+    pub(crate) fn handle_doubt(&mut self, now: Instant) {
         if let Phase::Settled { check_at } = &mut self.phase {
             *check_at = now;
         }
@@ -137,6 +147,7 @@ impl PathMtu {
         }
         round.answered = round.answered.max(Some(size));
         if size == round.high {
+            self.passed_at = Some(round.started);
             return self.settle(size, now);
         }
         false
@@ -204,6 +215,7 @@ impl Round {
             sizes: vec![size],
             answered: None,
             first_sequence,
+            started: now,
             next: 0,
             tries: 0,
             next_at: now,

@@ -25,6 +25,8 @@ pub enum Reason {
     MtuBlackHole,
     /// The cable works, and what leaves the gateway behind it does not arrive.
     ForwardingBroken,
+    /// Some of the cable's lanes carry nothing.
+    LaneDown,
     /// A firewall drops packets that connection tracking does not know.
     UntrackedDropped,
     /// Handshakes are refused because clocks went back.
@@ -37,7 +39,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoAddress,
         Self::WaitingForPeer,
         Self::Starting,
@@ -49,6 +51,7 @@ impl Reason {
         Self::OneWay,
         Self::MtuBlackHole,
         Self::ForwardingBroken,
+        Self::LaneDown,
         Self::UntrackedDropped,
         Self::ClockSkew,
         Self::StandbyOnly,
@@ -108,12 +111,17 @@ impl Reason {
             Self::MtuBlackHole => (
                 "MtuBlackHole",
                 "large packets are lost on the way and nobody says so",
-                "nothing has to be done: routes follow the measured size; a link on the way has a smaller MTU",
+                "look for a firewall that drops by size, or a link of a smaller MTU, on the node that is named",
             ),
             Self::ForwardingBroken => (
                 "ForwardingBroken",
                 "the cable works, but packets do not get past the gateway",
                 "check IP forwarding and the firewall on that gateway's node",
+            ),
+            Self::LaneDown => (
+                "LaneDown",
+                "some lanes carry nothing, and the first carries their flows too",
+                "check what drops UDP by its source port: every lane has one of its own",
             ),
             Self::UntrackedDropped => (
                 "UntrackedDropped",
@@ -122,7 +130,7 @@ impl Reason {
             ),
             Self::ClockSkew => (
                 "ClockSkew",
-                "it refuses our handshakes because a clock went back",
+                "handshakes are refused because the clock of their sender went back",
                 "set the clocks of both gateway nodes",
             ),
             Self::StandbyOnly => (

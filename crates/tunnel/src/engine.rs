@@ -1,5 +1,5 @@
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{CablePlan, Connection, ProbeRole, PublicKey};
 use prometheus::Registry;
@@ -59,6 +59,8 @@ pub struct CableStatus {
     pub calls_us_broken: bool,
     /// Traffic to its cluster goes this way.
     pub is_used: bool,
+    /// The latest time at which a packet as large as the cable takes set out and arrived.
+    pub whole_at: Option<Instant>,
     /// The lanes that carry packets: bit 0 is the first.
     pub lanes: u16,
 }

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use hostnet::{VipElements, VipPort, Vips};
 use model::names::MAX_ENDPOINTS;
 use model::{
-    ClusterId, ExportedPort, ExportedService, Family, ImportKind, ImportedService, Node, Preference, Protocol,
-    ReadyEndpoint, SessionAffinity, Snapshot,
+    ClusterId, ClusterState, ExportedPort, ExportedService, Family, ImportKind, ImportedService, Node, Preference,
+    Protocol, ReadyEndpoint, SessionAffinity, Snapshot,
 };
 
 use super::slots::fill;
+use crate::choice::Ways;
 use crate::dns::live_clusters;
 
 /// Where connections to a port may go.
@@ -20,9 +21,9 @@ pub struct Backend {
     pub weight: f64,
 }
 
-/// What node `me` needs to translate clusterset IPs.
-pub fn vips(snapshot: &Snapshot, me: &Node) -> Vips {
-    let here = Here::of(snapshot, me);
+/// What node `me`, whose probes found these `ways`, needs to translate clusterset IPs.
+pub fn vips(snapshot: &Snapshot, me: &Node, ways: &Ways) -> Vips {
+    let here = Here::of(snapshot, me, ways);
     let mut elements = VipElements::default();
     let imports = snapshot.imports.values();
     for import in imports.filter(|import| import.kind == ImportKind::ClusterSetIP) {
@@ -63,8 +64,28 @@ struct Here<'a> {
     distance: BTreeMap<&'a ClusterId, u32>,
 }
 
+/// The clusters that this node reaches: what its own probes found holds against what the API tells, which is older and may be of
+/// gateways that are gone.
+fn reached(snapshot: &Snapshot, ways: &Ways) -> BTreeSet<ClusterId> {
+    let mut live = live_clusters(snapshot);
+    for (cluster, way) in ways {
+        let is_member = || {
+            snapshot
+                .clusters
+                .get(cluster)
+                .is_some_and(|of| of.state == ClusterState::Active)
+        };
+        if way.is_none() {
+            live.remove(cluster);
+        } else if is_member() {
+            live.insert(cluster.clone());
+        }
+    }
+    live
+}
+
 impl<'a> Here<'a> {
-    fn of(snapshot: &'a Snapshot, node: &'a Node) -> Self {
+    fn of(snapshot: &'a Snapshot, node: &'a Node, ways: &Ways) -> Self {
         let mut distance: BTreeMap<&ClusterId, u32> = BTreeMap::new();
         let gateways = snapshot.gateways_of(&snapshot.cluster);
         let connections = gateways.flat_map(|gateway| &gateway.connections);
@@ -77,7 +98,7 @@ impl<'a> Here<'a> {
         Self {
             own: &snapshot.cluster,
             node,
-            live: live_clusters(snapshot),
+            live: reached(snapshot, ways),
             distance,
         }
     }

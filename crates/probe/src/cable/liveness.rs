@@ -51,6 +51,8 @@ impl Cable {
         }
         Some(match self.session {
             _ if self.tries > 0 && self.send_error.is_some() => Reason::UdpBlocked,
+            _ if self.has_unknown_key => Reason::PeerKeyChanged,
+            _ if self.has_skewed_clock() => Reason::ClockSkew,
             _ if self.lost == Some(Lost::OneWay) => Reason::OneWay,
             _ if self.tries > 0 => Reason::NoHandshake,
             Some(since) if now >= since + HEAD_START => Reason::NoReply,

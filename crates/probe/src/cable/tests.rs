@@ -34,6 +34,7 @@ fn reply(request: Request) -> Message {
         size: request.size,
         is_deaf: false,
         finds_broken: false,
+        wants_size_back: false,
         says: Says {
             role: ROLE,
             ..Says::default()
@@ -282,6 +283,28 @@ enum Event {
         initiator: bool,
         candidates: bool,
     },
+}
+
+#[test]
+fn a_handshake_that_is_not_accepted_is_a_reason_until_one_is() {
+    let now = Instant::now();
+    let mut cable = probed(true, now);
+    let reason = |cable: &Cable| cable.liveness(now).reason;
+    cable.handle_unknown_key("198.51.100.9".parse().unwrap());
+    assert_eq!(reason(&cable), Some(Reason::Starting), "it is nobody that we know");
+    for _ in 0..3 {
+        assert_eq!(
+            reason(&cable),
+            Some(Reason::Starting),
+            "a network may repeat a datagram"
+        );
+        cable.handle_old_handshake();
+    }
+    assert_eq!(reason(&cable), Some(Reason::ClockSkew));
+    cable.handle_unknown_key(peer().ip());
+    assert_eq!(reason(&cable), Some(Reason::PeerKeyChanged));
+    cable.handle_session(peer(), now);
+    assert_eq!(reason(&cable), Some(Reason::Probing));
 }
 
 fn event() -> impl Strategy<Value = Event> {

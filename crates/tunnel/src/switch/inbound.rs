@@ -40,8 +40,13 @@ impl Switch {
         }
     }
 
-    fn drop_datagram(&self, from: Remote, datagram: &[u8], reason: DropReason) {
+    fn drop_datagram(&mut self, from: Remote, datagram: &[u8], reason: DropReason) {
         self.drops.count(reason);
+        if reason == DropReason::UnknownKey {
+            for peer in self.peers.slots.iter_mut().flatten() {
+                peer.cable.handle_unknown_key(from.address.ip());
+            }
+        }
         tracing::trace!(reason = reason.label(), from = %from.address, bytes = datagram.len(), "datagram dropped");
     }
 
@@ -103,7 +108,7 @@ impl Switch {
     }
 
     /// The peer, if it has a cable in this lane. An initiation must be newer than any before, whichever lane that was on.
-    fn find(&self, whose: Whose) -> Result<(usize, Kind), DropReason> {
+    fn find(&mut self, whose: Whose) -> Result<(usize, Kind), DropReason> {
         match whose {
             Whose::Slot(slot, kind) => Ok((slot, kind)),
             Whose::Sender(half) => {
@@ -112,6 +117,9 @@ impl Switch {
                 if self.handshakes.is_new(half.sender(), timestamp) {
                     Ok((slot, Kind::Initiation))
                 } else {
+                    if let Some(peer) = self.peers.at_mut(slot) {
+                        peer.cable.handle_old_handshake();
+                    }
                     Err(DropReason::Replayed)
                 }
             }

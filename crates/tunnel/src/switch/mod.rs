@@ -168,7 +168,8 @@ impl Switch {
         }
         for peer in self.peers.slots.iter_mut().flatten() {
             let is_avoided = plan.avoid.contains(peer.gateway());
-            peer.set_avoided(is_avoided);
+            let is_suspected = plan.suspects.contains(peer.gateway());
+            peer.set_verdict(is_avoided, is_suspected, now);
         }
         self.tables = Tables::new(plan, &self.peers, &self.tables);
         self.changed = true;
@@ -241,14 +242,19 @@ impl Switch {
         }
         self.choose(now);
         let all = self.peers.iter().count();
-        // The first lane finds out for all whether a gateway is alive; the others look after themselves, at leisure.
+        // The first lane finds out for all whether a gateway is alive; the others look after themselves, less often.
         let is_fast = self.carries && self.lane == 0;
         let in_use = if is_fast { self.tables.in_use().count() } else { 0 };
         let idle = if self.lane == 0 { all - in_use } else { all * self.lanes };
         for slot in 0..self.peers.slots.len() {
-            let is_active = is_fast && self.tables.in_use().any(|used| used == slot);
+            let is_used = self.carries && self.tables.in_use().any(|used| used == slot);
+            let pace = match self.lane {
+                0 => Pace::of(is_used, in_use, idle),
+                _ if is_used => Pace::lane(idle),
+                _ => Pace::of(false, 0, idle),
+            };
             if let Some(peer) = self.peers.at_mut(slot) {
-                peer.set_pace(Pace::of(is_active, in_use, idle), now);
+                peer.set_pace(pace, now);
             }
         }
     }
@@ -259,8 +265,15 @@ impl Switch {
             let (ways, version) = self.ways.current();
             return self.tables.follow(&ways, version, &self.peers);
         }
+        let before: Vec<usize> = self.tables.in_use().collect();
         let moved = self.tables.choose(&self.peers, now);
         if moved {
+            // What took one gateway away may have taken its neighbour too, and a standby is asked only now and then.
+            for slot in self.tables.in_use().filter(|slot| !before.contains(slot)) {
+                if let Some(peer) = self.peers.at_mut(slot) {
+                    peer.cable.handle_doubt(now);
+                }
+            }
             self.ways.publish(self.tables.ways(&self.peers));
         }
         moved

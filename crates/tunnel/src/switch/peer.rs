@@ -37,7 +37,7 @@ pub(super) struct Peer {
     counters: Arc<PeerCounters>,
     known_state: ConnectionState,
     known_role: Option<ProbeRole>,
-    known_word: bool,
+    known_word: (bool, bool),
     is_avoided: bool,
 }
 
@@ -109,7 +109,7 @@ impl Peer {
             counters: Arc::default(),
             known_state: ConnectionState::Connecting,
             known_role: None,
-            known_word: false,
+            known_word: (false, false),
             is_avoided: false,
         }
     }
@@ -140,10 +140,11 @@ impl Peer {
         &self.counters
     }
 
-    /// Whether packets get lost behind it.
-    pub(super) fn set_avoided(&mut self, is_avoided: bool) {
+    /// Whether packets get lost behind it, or large ones seem to.
+    pub(super) fn set_verdict(&mut self, is_avoided: bool, is_suspected: bool, now: Instant) {
         self.is_avoided = is_avoided;
         self.cable.handle_deep(is_avoided);
+        self.cable.handle_suspicion(is_suspected, now);
     }
 
     /// How often it is probed.
@@ -173,7 +174,7 @@ impl Peer {
             let lane = self.lane;
             tracing::info!(gateway = %self.gateway, lane, ?state, remote, "cable changed state");
         }
-        let word = self.cable.is_called_broken();
+        let word = (self.cable.is_called_broken(), self.cable.is_exonerated());
         let changed = (state, role, word) != (self.known_state, self.known_role, self.known_word);
         (self.known_state, self.known_role, self.known_word) = (state, role, word);
         changed
@@ -202,6 +203,7 @@ impl Peer {
             addresses: self.cable.remote_addresses().to_vec(),
             calls_us_broken: self.cable.is_called_broken(),
             is_used: false,
+            whole_at: self.cable.whole_at(),
             lanes: u16::from(self.is_usable()) << self.lane,
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use clusterset::choice::Ways;
 use model::{Family, ImportedService, Node, PrefixSet, Snapshot};
 use serde_json::{Value, json};
 
@@ -304,7 +305,7 @@ fn leads_to(simulation: &Simulation, cluster: &str, port: u16) -> Option<BTreeSe
         is_gateway: true,
         is_ready: true,
     };
-    let elements = clusterset::vip::vips(&snapshot, &node).elements;
+    let elements = clusterset::vip::vips(&snapshot, &node, &Ways::new()).elements;
     if elements.known.is_empty() {
         return None;
     }

@@ -1,6 +1,7 @@
-use model::{ClusterState, Connection, ConnectionState, Gateway, GatewayId, PrefixSet, Rtt, ServiceKey};
+use model::{Connection, ConnectionState, Gateway, GatewayId, PrefixSet, Rtt, ServiceKey};
 
 use super::*;
+use crate::choice::Way;
 use crate::fixture;
 
 const VIP: &str = "244.174.0.9";
@@ -110,7 +111,7 @@ fn node() -> Node {
 
 /// Everything that a port of the clusterset IP leads to.
 fn leads_to(snapshot: &Snapshot, port: u16) -> BTreeSet<String> {
-    let elements = vips(snapshot, &node()).elements;
+    let elements = vips(snapshot, &node(), &Ways::new()).elements;
     let slots = elements.slots.get(&vip_port(VIP.parse().unwrap(), &http(port)));
     slots.into_iter().flatten().flatten().map(ToString::to_string).collect()
 }
@@ -151,8 +152,29 @@ fn dead_clusters_and_those_that_leave_get_nothing() {
     assert_eq!(leads_to(&world, 80), texts(&["10.3.0.1:8080"]));
     world.clusters.get_mut(&id("north")).unwrap().state = ClusterState::Leaving;
     assert_eq!(leads_to(&world, 80), texts(&[]));
-    let known = vips(&world, &node()).elements.known;
+    let known = vips(&world, &node(), &Ways::new()).elements.known;
     assert_eq!(known.len(), 1, "a connect is refused, not lost");
+}
+
+#[test]
+fn what_the_node_finds_itself_holds_against_what_it_is_told() {
+    let mut world = snapshot(vec![export("west", 2, 1), export("north", 3, 1)]);
+    world.gateways.values_mut().next().unwrap().connections[1].state = ConnectionState::Error;
+    assert_eq!(leads_to(&world, 80), texts(&["10.2.0.1:8080"]));
+    let way = Way {
+        gateway: "gw1".parse().unwrap(),
+        mtu: None,
+    };
+    let ways = Ways::from([(id("west"), None), (id("north"), Some(way))]);
+    let elements = vips(&world, &node(), &ways).elements;
+    let backends: BTreeSet<_> = elements
+        .slots
+        .values()
+        .flatten()
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(backends, texts(&["10.3.0.1:8080"]));
 }
 
 #[test]
@@ -189,7 +211,7 @@ fn a_cluster_weighs_as_much_as_it_has_endpoints() {
     large.ready_count = 300;
     let world = snapshot(vec![large, export("north", 3, 100)]);
     let me = node();
-    let here = Here::of(&world, &me);
+    let here = Here::of(&world, &me, &Ways::new());
     let weight = |export: &ExportedService| -> f64 {
         let backends = here.of_cluster(export, &http(80), Family::V4);
         backends.iter().map(|backend| backend.weight).sum()
@@ -224,7 +246,7 @@ fn policies_of_the_service_keep_to_the_node() {
 fn affinity_and_hairpin_are_told() {
     let mut world = snapshot(vec![export("east", 1, 9)]);
     import(&mut world).session_affinity = SessionAffinity::ClientIp { timeout_seconds: 9 };
-    let elements = vips(&world, &node()).elements;
+    let elements = vips(&world, &node(), &Ways::new()).elements;
     assert_eq!(elements.affine.len(), 1);
     let pods: Vec<String> = elements.hairpin.iter().map(ToString::to_string).collect();
     assert_eq!(pods, ["10.1.0.1", "10.1.0.2", "10.1.0.3"], "only this node's own");
@@ -234,7 +256,7 @@ fn affinity_and_hairpin_are_told() {
 fn an_address_outside_the_range_is_not_translated() {
     let mut world = snapshot(vec![export("west", 2, 1)]);
     import(&mut world).ips = vec!["10.9.9.9".parse().unwrap()];
-    assert!(vips(&world, &node()).elements.is_empty());
+    assert!(vips(&world, &node(), &Ways::new()).elements.is_empty());
 }
 
 #[test]

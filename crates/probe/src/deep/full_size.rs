@@ -1,0 +1,136 @@
+use std::time::{Duration, Instant};
+
+use crate::pace::Pace;
+
+/// Whether packets of one size pass: a probe now and then, and when it is lost, some more before that is believed.
+#[derive(Debug)]
+pub(super) struct FullSize {
+    size: u16,
+    pace: Pace,
+    /// The small probes pass, so that a loss is about the size.
+    is_awake: bool,
+    next_sequence: u32,
+    /// When this check began, and the number of its first probe.
+    began: Option<(Instant, u32)>,
+    tries: u32,
+    next_at: Instant,
+    passes: bool,
+    lost_since: Option<Instant>,
+}
+
+impl FullSize {
+    pub(super) fn new(size: u16, pace: Pace, now: Instant) -> Self {
+        Self {
+            size,
+            pace,
+            is_awake: false,
+            next_sequence: 0,
+            began: None,
+            tries: 0,
+            next_at: now,
+            passes: false,
+            lost_since: None,
+        }
+    }
+
+    pub(super) fn size(&self) -> u16 {
+        self.size
+    }
+
+    /// The last check passed.
+    pub(super) fn passes(&self) -> bool {
+        self.passes
+    }
+
+    /// When the first of the checks began that found it does not pass.
+    pub(super) fn lost_since(&self) -> Option<Instant> {
+        self.lost_since
+    }
+
+    pub(super) fn handle_pace(&mut self, pace: Pace, now: Instant) {
+        self.pace = pace;
+        self.next_at = self.next_at.min(now + pace.full_every);
+    }
+
+    pub(super) fn handle_size(&mut self, size: u16, now: Instant) {
+        if size != self.size {
+            self.size = size;
+            self.restart(now);
+        }
+    }
+
+    pub(super) fn handle_new_path(&mut self, now: Instant) {
+        self.is_awake = true;
+        self.restart(now);
+    }
+
+    pub(super) fn handle_down(&mut self) {
+        self.is_awake = false;
+        (self.began, self.lost_since, self.passes) = (None, None, false);
+    }
+
+    pub(super) fn handle_reply(&mut self, sequence: u32, size: u16, now: Instant) {
+        let Some((began, first)) = self.began else { return };
+        let is_of_check = self.next_sequence.wrapping_sub(sequence) <= self.next_sequence.wrapping_sub(first);
+        if size == self.size && is_of_check {
+            (self.began, self.lost_since, self.passes) = (None, None, true);
+            self.next_at = (began + self.pace.full_every).max(now);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, patience: Duration, now: Instant) {
+        if let Some((began, _)) = self
+            .began
+            .filter(|_| self.tries == TRIES && now >= self.verdict_at(patience))
+        {
+            self.passes = false;
+            self.lost_since.get_or_insert(began);
+            self.began = None;
+            self.next_at = now + self.pace.full_every;
+        }
+    }
+
+    /// The number and the size of the next probe.
+    pub(super) fn poll(&mut self, patience: Duration, now: Instant) -> Option<(u32, u16)> {
+        let is_waiting = self.began.is_some() && self.tries == TRIES;
+        if !self.is_awake || is_waiting || now < self.next_at {
+            return None;
+        }
+        let sequence = self.next_sequence;
+        self.next_sequence = sequence.wrapping_add(1);
+        if self.began.is_none() {
+            (self.began, self.tries) = (Some((now, sequence)), 0);
+        }
+        self.tries += 1;
+        // The first mostly succeeds; only when it is late the others follow.
+        self.next_at = now
+            + if self.tries == 1 {
+                patience
+            } else {
+                self.pace.confirm_every
+            };
+        Some((sequence, self.size))
+    }
+
+    pub(super) fn poll_timeout(&self, patience: Duration) -> Option<Instant> {
+        let is_waiting = self.began.is_some() && self.tries == TRIES;
+        let next = if is_waiting {
+            self.verdict_at(patience)
+        } else {
+            self.next_at
+        };
+        self.is_awake.then_some(next)
+    }
+
+    fn restart(&mut self, now: Instant) {
+        (self.began, self.lost_since, self.passes) = (None, None, false);
+        self.next_at = now;
+    }
+
+    fn verdict_at(&self, patience: Duration) -> Instant {
+        self.next_at + patience
+    }
+}
+
+/// So many in a row are lost before that is about their size, as in the search for the path MTU.
+const TRIES: u32 = 5;
