@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_runtime::Find;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, TypeMeta};
 use kube::{Api, ResourceExt};
 use serde_json::Value;
@@ -67,7 +68,7 @@ impl std::fmt::Display for Tally {
 /// Names the object, the server and why it refused.
 pub async fn apply(to: &Connection, object: &Value) -> anyhow::Result<Change> {
     let (api, name, what) = target(to, object)?;
-    let before = api.get_opt(&name).await.map_err(to.failed(format!("read {what}")))?;
+    let before = api.find(&name).await.map_err(to.failed(format!("read {what}")))?;
     let after = api
         .patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object))
         .await
@@ -152,7 +153,7 @@ pub async fn apply_mcs_crds(to: &Connection, tally: &mut Tally) -> anyhow::Resul
     let api: Api<CustomResourceDefinition> = Api::all(to.client.clone());
     for crd in k8s_api::crds::mcs() {
         let name = k8s_api::crds::name(&crd);
-        let found = api.get_opt(name).await.map_err(to.failed(format!("read {name}")))?;
+        let found = api.find(name).await.map_err(to.failed(format!("read {name}")))?;
         if found.is_none_or(|found| is_older(&found, &crd)) {
             apply_crds(to, &[crd], tally).await?;
         } else {

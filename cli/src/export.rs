@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use k8s_api::mcs::{self, ServiceExport, ServiceExportSpec};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_runtime::Find;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use model::names::CLUSTERSET_ZONE;
@@ -146,7 +147,7 @@ pub async fn export(
 ) -> anyhow::Result<bool> {
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
     let service = services
-        .get_opt(name)
+        .find(name)
         .await
         .map_err(cluster.failed(format!("read Service {namespace}/{name}")))?;
     let Some(service) = service else {

@@ -12,6 +12,7 @@ use k8s_api::mcs::ServiceImport;
 use k8s_api::{Cluster, RouteAgent, condition};
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_runtime::Find;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use model::names::{FIELD_MANAGER, MEMBER_NAMESPACE_PREFIX, SLICE_MANAGER, SYSTEM_NAMESPACE};
@@ -105,7 +106,7 @@ impl Leave {
 async fn is_here(cluster: &Connection) -> anyhow::Result<bool> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let found = namespaces
-        .get_opt(SYSTEM_NAMESPACE)
+        .find(SYSTEM_NAMESPACE)
         .await
         .map_err(cluster.failed(format!("read namespace {SYSTEM_NAMESPACE}")))?;
     Ok(found.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none()))

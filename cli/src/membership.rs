@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_runtime::Find;
 use k8s_runtime::ServerAddress;
 use kube::Api;
 use model::ClusterId;
@@ -48,7 +49,7 @@ impl Membership {
     pub async fn read(cluster: &Connection) -> anyhow::Result<Option<Self>> {
         let api: Api<Secret> = Api::namespaced(cluster.client.clone(), SYSTEM_NAMESPACE);
         let secret = api
-            .get_opt(BROKER_SECRET)
+            .find(BROKER_SECRET)
             .await
             .map_err(cluster.failed(format!("read Secret {SYSTEM_NAMESPACE}/{BROKER_SECRET}")))?;
         secret

@@ -1,4 +1,5 @@
 use clap::Args;
+use k8s_runtime::Find;
 use kube::Api;
 use serde_json::json;
 
@@ -67,7 +68,7 @@ pub async fn install(broker: &Connection) -> anyhow::Result<Tally> {
 async fn level(broker: &Connection) -> anyhow::Result<Option<u32>> {
     let api: Api<k8s_api::Broker> = Api::all(broker.client.clone());
     let object = api
-        .get_opt(model::names::BROKER_NAME)
+        .find(model::names::BROKER_NAME)
         .await
         .map_err(broker.failed("read the Broker object"))?;
     Ok(object.map(|object| object.spec.api_level))

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_api::Cluster;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_runtime::Find;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use model::ClusterId;
@@ -89,7 +90,7 @@ pub(super) async fn find(broker: &Connection, id: &ClusterId, now: Timestamp) ->
     let namespaces: Api<Namespace> = Api::all(broker.client.clone());
     let name = id.broker_namespace();
     let namespace = namespaces
-        .get_opt(&name)
+        .find(&name)
         .await
         .map_err(broker.failed(format!("read namespace {name}")))?;
     match namespace {
@@ -102,12 +103,12 @@ async fn read(broker: &Connection, id: &ClusterId, now: Timestamp) -> anyhow::Re
     let namespace = id.broker_namespace();
     let clusters: Api<Cluster> = Api::namespaced(broker.client.clone(), &namespace);
     let cluster = clusters
-        .get_opt(id.as_str())
+        .find(id.as_str())
         .await
         .map_err(broker.failed(format!("read Cluster {namespace}/{id}")))?;
     let secrets: Api<Secret> = Api::namespaced(broker.client.clone(), &namespace);
     let invite = secrets
-        .get_opt(INVITE_SECRET)
+        .find(INVITE_SECRET)
         .await
         .map_err(broker.failed(format!("read Secret {namespace}/{INVITE_SECRET}")))?;
     let expires = invite.as_ref().map(|secret| {

@@ -1,5 +1,6 @@
 use clap::Args;
 use jiff::Timestamp;
+use k8s_runtime::Find;
 use kube::Api;
 use serde::Serialize;
 
@@ -59,7 +60,7 @@ struct Row {
 async fn read(broker: &Connection, now: Timestamp) -> anyhow::Result<Report> {
     let brokers: Api<k8s_api::Broker> = Api::all(broker.client.clone());
     let object = brokers
-        .get_opt(model::names::BROKER_NAME)
+        .find(model::names::BROKER_NAME)
         .await
         .map_err(broker.failed("read the Broker object"))?;
     let Some(object) = object else {

@@ -6,6 +6,7 @@ use k8s_api::mcs::ServiceImport;
 use k8s_api::{ExportedService, RouteAgent};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_runtime::Find;
 use kube::Api;
 use kube::api::ListParams;
 use model::names::{MCS_SERVICE_NAME_LABEL, SYSTEM_NAMESPACE};
@@ -82,11 +83,11 @@ pub(super) async fn read(cluster: &Connection, service: &super::Service, from: O
     let all = ListParams::default();
     let read = async {
         try_join!(
-            namespaces.get_opt(namespace),
-            imports.get_opt(name),
+            namespaces.find(namespace),
+            imports.find(name),
             slices.list(&of_service),
             agents.list(&all),
-            services.get_opt("kube-dns"),
+            services.find("kube-dns"),
         )
     };
     let (found, import, slices, agents, dns) = tokio::time::timeout(super::tried::PATIENCE, read)

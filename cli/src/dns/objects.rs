@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_runtime::Find;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ObjectMeta, PostParams, Preconditions};
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ impl<'a> ConfigMaps<'a> {
     }
 
     async fn object(&self, name: &str) -> anyhow::Result<Option<ConfigMap>> {
-        let found = self.api.get_opt(name).await;
+        let found = self.api.find(name).await;
         found.map_err(self.cluster.failed(format!("read ConfigMap {NAMESPACE}/{name}")))
     }
 
@@ -176,7 +177,7 @@ impl<'a> Operator<'a> {
             }))
         };
         for _ in 0..ATTEMPTS {
-            let found = self.api.get_opt("default").await;
+            let found = self.api.find("default").await;
             let Some(object) = found.map_err(self.cluster.failed(format!("read {WHAT}")))? else {
                 return Ok(None);
             };

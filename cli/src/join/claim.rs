@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clusterset::claims;
 use k8s_api::Cluster;
+use k8s_runtime::Find;
 use kube::Api;
 use model::ClusterId;
 use tokio::time::Instant;
@@ -51,7 +52,7 @@ impl Claim {
     pub(super) async fn look(&mut self) -> anyhow::Result<Standing> {
         let clusters: Api<Cluster> = Api::namespaced(self.broker.client.clone(), &self.own.broker_namespace());
         let Some(seen) = self.seen else {
-            let claim = clusters.get_opt(self.own.as_str()).await;
+            let claim = clusters.find(self.own.as_str()).await;
             let claim = claim.map_err(self.broker.failed("read the own claim"))?;
             self.seen = claim.map(|_| Instant::now());
             return Ok(Standing::Open("the claim of its prefixes on the broker"));

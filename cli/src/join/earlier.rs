@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use k8s_api::Cluster;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_runtime::Find;
 use kube::{Api, ResourceExt};
 use model::ClusterId;
 use model::names::SYSTEM_NAMESPACE;
@@ -23,7 +24,7 @@ impl Join {
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
         let deadline = Instant::now() + self.timeout;
         loop {
-            let namespace = namespaces.get_opt(SYSTEM_NAMESPACE).await;
+            let namespace = namespaces.find(SYSTEM_NAMESPACE).await;
             let namespace = namespace.map_err(cluster.failed(format!("read namespace {SYSTEM_NAMESPACE}")))?;
             if namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
                 return Ok(());

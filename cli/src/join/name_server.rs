@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 use k8s_api::Cluster;
+use k8s_runtime::Find;
 use kube::{Api, ResourceExt};
 use model::names::{CLUSTERSET_ZONE, DNS_SERVICE, SYSTEM_NAMESPACE};
 use model::{ClusterId, PrefixSet};
@@ -55,7 +56,7 @@ impl NameServerFlags {
     /// When a text is malformed, or the cluster does not answer.
     pub(super) async fn settle(&self, cluster: &Connection, id: &ClusterId) -> anyhow::Result<Settled> {
         let claims: Api<Cluster> = Api::namespaced(cluster.client.clone(), SYSTEM_NAMESPACE);
-        let earlier = match claims.get_opt(id.as_str()).await {
+        let earlier = match claims.find(id.as_str()).await {
             Ok(earlier) => earlier.map(|claim| claim.annotations().clone()).unwrap_or_default(),
             Err(error) => return Err(cluster.failed(format!("read Cluster {SYSTEM_NAMESPACE}/{id}"))(error)),
         };

@@ -6,6 +6,7 @@ use futures::try_join;
 use k8s_api::{Cluster, Gateway, RouteAgent};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Node;
+use k8s_runtime::Find;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use model::ClusterId;
@@ -32,7 +33,7 @@ pub async fn read(cluster: &Connection, gateway_nodes: &[String]) -> anyhow::Res
         gateways.list(&all),
         route_agents.list(&all),
         nodes.list(&all),
-        deployments.get_opt(DNS_SERVICE),
+        deployments.find(DNS_SERVICE),
     )
     .map_err(cluster.failed(format!("read what the agents report in {SYSTEM_NAMESPACE}")))?;
     // A node that is down is its own trouble; a join does not wait for it.

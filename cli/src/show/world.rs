@@ -8,6 +8,7 @@ use futures::try_join;
 use k8s_api::mcs::{ServiceExport, ServiceImport};
 use k8s_api::{Cluster, ConnectionStatus, ExportedService, Gateway, condition};
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_runtime::Find;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use model::names::{BROKER_SECRET, SYSTEM_NAMESPACE};
@@ -59,7 +60,7 @@ impl World {
         let imports: Api<ServiceImport> = Api::all(client.clone());
         let read = async {
             try_join!(
-                secrets.get_opt(BROKER_SECRET),
+                secrets.find(BROKER_SECRET),
                 clusters.list(&all),
                 gateways.list(&all),
                 exports.list(&all),

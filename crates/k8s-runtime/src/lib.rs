@@ -27,6 +27,7 @@
 
 mod client;
 mod explain;
+mod find;
 pub mod lease;
 mod queue;
 mod snapshot;
@@ -34,6 +35,7 @@ mod watched;
 
 pub use client::{ClientOptions, ConnectError, ServerAddress, client, client_for, install_crypto_provider};
 pub use explain::explain;
+pub use find::Find;
 pub use kube::core::DeserializeGuard;
 pub use queue::{ApplyQueue, Change, Failures, Order, QueueFull, QueueOptions};
 pub use snapshot::{Freshness, SnapshotOptions, View, register_snapshot_metrics, watch_snapshot};

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use k8s_api::Broker;
+use k8s_runtime::Find;
 use k8s_runtime::{ConnectError, client_for, explain};
 use kube::{Api, Client};
 use model::names;
@@ -99,9 +100,9 @@ impl Connection {
 /// Whether an API server answers a request for one object within the pulse's deadline.
 pub(super) async fn answers<K>(api: &Api<K>, name: &str) -> Option<Trouble>
 where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: Clone + serde::de::DeserializeOwned + Send + Sync + std::fmt::Debug,
 {
-    match tokio::time::timeout(DEADLINE, api.get_opt(name)).await {
+    match tokio::time::timeout(DEADLINE, api.find(name)).await {
         Err(_) => Some(Trouble::Silent(format!("no answer within {} s", DEADLINE.as_secs()))),
         Ok(Ok(_)) => None,
         Ok(Err(error @ kube::Error::Api(_))) => Some(Trouble::Refused(explain(&error))),
