@@ -25,6 +25,7 @@ use crate::events::Events;
 use crate::hops::HopServer;
 use crate::lanes::DeadLanes;
 use crate::metrics::Metrics;
+use crate::news::News;
 use crate::node::NodeAddresses;
 use crate::own_gateway::{self, Identity};
 use crate::status::{Facts, StatusWriter};
@@ -128,6 +129,7 @@ struct Member {
     identity: Identity,
     active_role: ActiveRole,
     sync: SyncLeader,
+    news: News,
     events: Events,
 }
 
@@ -143,7 +145,7 @@ impl Agent {
                 changed = views.changed() => changed.context("the watch of the API server ended")?,
                 () = cables.notified() => {}
                 _ = self.cluster_dns.changed() => {}
-                () = changed(self.member.as_ref()) => {}
+                () = news(self.member.as_mut()) => {}
                 () = self.hops.first_user() => {}
                 _ = found.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
@@ -185,9 +187,12 @@ impl Agent {
                     node: self.config.node.clone(),
                 };
                 tracing::info!(gateway = %me, key = %self.plane.public_key(), "this is the gateway");
+                let active_role = ActiveRole::start(&self.client, &self.config.namespace, &me);
+                let sync = SyncLeader::start(&self.client, &self.config.namespace, &me);
                 self.member = Some(Member {
-                    active_role: ActiveRole::start(&self.client, &self.config.namespace, &me),
-                    sync: SyncLeader::start(&self.client, &self.config.namespace, &me),
+                    news: News::of(&active_role, &sync),
+                    active_role,
+                    sync,
                     events: Events::start(&self.client, &self.config.namespace, &me),
                     identity: Identity {
                         gateway: me,
@@ -366,28 +371,19 @@ fn announce(
     hops.set_says(own_gateway::says(snapshot, role, &plane.cables()));
 }
 
-/// Resolves when the agent's standing or the sync leader's report changes.
-async fn changed(member: Option<&Member>) {
-    let Some(member) = member else {
-        return std::future::pending().await;
-    };
-    let (mut active, mut leader, mut report) = (
-        member.active_role.standing(),
-        member.sync.standing(),
-        member.sync.report(),
-    );
-    tokio::select! {
-        _ = active.changed() => {}
-        _ = leader.changed() => {}
-        _ = report.changed() => {}
+async fn news(member: Option<&mut Member>) {
+    match member {
+        Some(member) => member.news.changed().await,
+        None => std::future::pending().await,
     }
 }
 
 /// The private key, in the state directory.
 const KEY_FILE: &str = "gateway.key";
 const SNAPSHOT_FILE: &str = "gateway-agent.snapshot.json";
-/// Turns come at least this often: time itself makes figures due and tries possible.
-const TICK: Duration = Duration::from_secs(5);
+/// Turns come at least this often: time itself makes figures due and tries possible, ends the recovery of a gateway, and forgets
+/// nodes that went silent.
+const TICK: Duration = Duration::from_millis(250);
 /// How long a gateway that ends waits for another to become active.
 const SUCCESSION: Duration = Duration::from_secs(3);
 /// How long it goes on after that, for packets that are under way and senders that have not heard.

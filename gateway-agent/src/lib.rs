@@ -26,6 +26,7 @@ mod events;
 mod hops;
 mod lanes;
 mod metrics;
+mod news;
 mod node;
 mod own_gateway;
 mod status;
