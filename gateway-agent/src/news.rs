@@ -50,6 +50,9 @@ mod tests {
         let soon = Duration::from_millis(50);
         role.send_modify(|_| ());
         news.changed().await;
-        assert!(tokio::time::timeout(soon, news.changed()).await.is_err(), "it is seen now");
+        assert!(
+            tokio::time::timeout(soon, news.changed()).await.is_err(),
+            "it is seen now"
+        );
     }
 }

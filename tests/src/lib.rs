@@ -79,6 +79,11 @@ impl Lab {
         lab
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
     fn named(name: &'static str) -> Self {
         Self {
             name,
@@ -86,7 +91,8 @@ impl Lab {
         }
     }
 
-    fn program(&self) -> &str {
+    /// The path of `tombolo` on this machine, which nodes see too.
+    pub fn program(&self) -> &str {
         self.tombolo.to_str().unwrap()
     }
 

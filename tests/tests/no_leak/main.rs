@@ -10,10 +10,7 @@ use ground::{Ground, eventually};
 
 #[test]
 fn nothing_leaves_unencrypted_whatever_fails() {
-    if !nix::unistd::geteuid().is_root() {
-        let must_run = std::env::var_os("TOMBOLO_TEST_NO_SKIP").is_some_and(|value| value == "1");
-        assert!(!must_run, "the lab needs root");
-        eprintln!("skipped: the lab needs root");
+    if tests::must_skip() {
         return;
     }
     let mut lab = Ground::up("fltleak");
@@ -39,6 +36,7 @@ fn nothing_leaves_unencrypted_whatever_fails() {
     scene.the_path_is_bad();
     scene.all_gateways_freeze();
     scene.a_cluster_is_cut_off();
+    scene.a_member_is_evicted();
     scene.the_capture_would_have_seen_it();
 }
 
@@ -75,21 +73,18 @@ impl Scene {
 
     fn a_gateway_is_drained(&self) {
         let gateway = self.lab.active_gateway("west");
-        let kubectl = ["kubectl", "--namespace", "tombolo-system"];
-        let pods = self
-            .lab
-            .exec("west", &[&kubectl[..], &["get", "pods", "-o", "json"]].concat());
-        let pods: serde_json::Value = serde_json::from_str(&pods).expect("kubectl prints JSON");
+        let kubectl = |arguments: &[&str]| {
+            let inside = ["--namespace", "tombolo-system"];
+            self.lab.lab().kubectl("west", &[&inside[..], arguments].concat())
+        };
+        let pods = tests::read(&kubectl(&["get", "pods", "-o", "json"]));
         let pods = pods["items"].as_array().expect("items").iter();
         let name = pods
             .filter(|pod| pod["spec"]["nodeName"] == gateway)
             .filter_map(|pod| pod["metadata"]["name"].as_str())
             .find(|name| name.starts_with("tombolo-gateway-agent"))
             .expect("an agent on the active gateway");
-        self.lab.exec(
-            "west",
-            &[&kubectl[..], &["delete", "pod", name, "--wait=false"]].concat(),
-        );
+        kubectl(&["delete", "pod", name, "--wait=false"]);
         self.traffic_flows("west's active gateway was drained");
     }
 
@@ -139,6 +134,11 @@ impl Scene {
         self.connecting_fails_at_once("east was cut off");
         self.lab.run(&["heal", "east"]);
         self.traffic_flows("east came back");
+    }
+
+    fn a_member_is_evicted(&self) {
+        self.lab.lab().broker(&["evict", "east"]);
+        self.connecting_fails_at_once("east was evicted");
     }
 
     /// The host of an API server is no node: what it sends to a pod goes the default way.
