@@ -94,7 +94,9 @@ fn what_is_made_without_a_file() {
     kubectl.sees("create namespace shop", "namespace/shop created");
     kubectl.fails("create namespace shop", "AlreadyExists");
     kubectl.sees("create serviceaccount robot", "serviceaccount/robot created");
-    kubectl.sees("create token robot --duration=1h", "ey");
+    let token = shown(&kubectl.run("create token robot --duration=1h"));
+    let who = format!("auth whoami --token={}", token.trim());
+    kubectl.sees(&who, "system:serviceaccount:default:robot");
     kubectl.sees("create secret generic s --from-literal=a=b", "secret/s created");
     kubectl.sees("get secret s -o jsonpath={.data.a}", "Yg==");
     kubectl.sees("create configmap m --from-literal=a=b", "configmap/m created");
