@@ -1,6 +1,4 @@
 //! A real kubectl against an API server of ours: what people type, and what they then see.
-//!
-//! Not among the commands, because they send protobuf, which the server does not read: `create namespace | secret | token …`, `auth`.
 
 use std::process::{Command, Output};
 
@@ -87,6 +85,46 @@ fn workloads_and_what_is_served() {
     kubectl.sees("delete pod p", "pod \"p\" deleted");
     kubectl.sees("get events", "No resources found");
     kubectl.sees("delete deployment,svc d", "deployment.apps \"d\" deleted");
+}
+
+/// These commands make the object themselves, and send it as protobuf.
+#[test]
+fn what_is_made_without_a_file() {
+    let Some(kubectl) = Kubectl::find() else { return };
+    kubectl.sees("create namespace shop", "namespace/shop created");
+    kubectl.fails("create namespace shop", "AlreadyExists");
+    kubectl.sees("create serviceaccount robot", "serviceaccount/robot created");
+    let token = shown(&kubectl.run("create token robot --duration=1h"));
+    let who = format!("auth whoami --token={}", token.trim());
+    kubectl.sees(&who, "system:serviceaccount:default:robot");
+    kubectl.sees("create secret generic s --from-literal=a=b", "secret/s created");
+    kubectl.sees("get secret s -o jsonpath={.data.a}", "Yg==");
+    kubectl.sees("create configmap m --from-literal=a=b", "configmap/m created");
+    kubectl.sees("get cm m -o jsonpath={.data.a}", "b");
+    let role = "create role r --verb=get,list --resource=pods";
+    kubectl.sees(role, "role.rbac.authorization.k8s.io/r created");
+    let binding = "create rolebinding b --role=r --serviceaccount=default:robot";
+    kubectl.sees(binding, "rolebinding.rbac.authorization.k8s.io/b created");
+    kubectl.sees(
+        "create clusterrole cr --verb=get --resource=nodes",
+        "clusterrole.rbac.authorization.k8s.io/cr created",
+    );
+    kubectl.sees(
+        "create clusterrolebinding crb --clusterrole=cr --user=u",
+        "clusterrolebinding.rbac.authorization.k8s.io/crb created",
+    );
+    kubectl.sees("create service clusterip svc --tcp=80:8080", "service/svc created");
+    kubectl.sees("get svc svc -o jsonpath={.spec.ports[0].targetPort}", "8080");
+    kubectl.sees(
+        "create deployment d --image=i:1 --replicas=0",
+        "deployment.apps/d created",
+    );
+    kubectl.sees("get deployment d -o jsonpath={.spec.replicas}", "0");
+    let robot = "--as=system:serviceaccount:default:robot";
+    kubectl.sees(&format!("auth can-i list pods {robot}"), "yes");
+    kubectl.fails(&format!("auth can-i delete pods {robot}"), "no");
+    kubectl.sees(&format!("auth can-i --list {robot}"), "[get list]");
+    kubectl.sees("auth whoami", "Username");
 }
 
 /// kubectl, a server for it, and a folder for its files.

@@ -66,8 +66,8 @@
 //!
 //! # Outside
 //!
-//! Webhooks, aggregation (an APIService's group answers 503), protobuf (some kubectl commands send it: `create namespace`, `create token`,
-//! `auth`), pod exec and logs, conversion other than `None`, garbage collection by owner references (a controller's work). Of
+//! Webhooks, aggregation (an APIService's group answers 503), answers in protobuf (bodies of requests may be: see `http/protobuf`) and
+//! protobuf patches, pod exec and logs, conversion other than `None`, garbage collection by owner references (a controller's work). Of
 //! policies: the `authorizer` variable and audit annotations.
 
 #![forbid(unsafe_code)]

@@ -117,6 +117,14 @@ impl Status {
         status
     }
 
+    /// A media type that is read, but not for this kind.
+    pub(crate) fn unread_kind(message: String) -> Self {
+        Self {
+            message,
+            ..Self::unsupported_media_type()
+        }
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         Self::new(
             413,

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
+use super::protobuf::{self, ProtobufError};
 use crate::{patch::Patch, rest::Change, status::Status};
 
 /// The media types that bodies come in.
@@ -12,6 +13,7 @@ use crate::{patch::Patch, rest::Change, status::Status};
 enum Media {
     Json,
     Yaml,
+    Protobuf,
 }
 
 pub(crate) async fn read(body: Body) -> Result<Bytes, Status> {
@@ -27,6 +29,7 @@ pub(crate) fn object(bytes: &[u8], content_type: &str, kind: &str) -> Result<Val
     let media = match essence(content_type) {
         "" | "application/json" => Media::Json,
         "application/yaml" | "text/yaml" => Media::Yaml,
+        protobuf::MEDIA => Media::Protobuf,
         _ => return Err(Status::unsupported_media_type()),
     };
     if bytes.is_empty() {
@@ -104,6 +107,10 @@ fn parse(bytes: &[u8], media: Media) -> Result<Value, Status> {
             .map_err(|error| Status::bad_request(format!("error decoding the request's body: {error}"))),
         Media::Yaml => serde_saphyr::from_slice(bytes)
             .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}"))),
+        Media::Protobuf => protobuf::object(bytes).map_err(|error| match error {
+            ProtobufError::UnknownKind { .. } => Status::unread_kind(error.to_string()),
+            _ => Status::bad_request(error.to_string()),
+        }),
     }
 }
 

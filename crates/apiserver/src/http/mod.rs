@@ -24,6 +24,7 @@ mod duplicates;
 mod load;
 mod negotiate;
 mod openapi;
+mod protobuf;
 mod query;
 mod resources;
 mod respond;
