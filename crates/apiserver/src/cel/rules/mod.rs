@@ -1,6 +1,6 @@
 //! `x-kubernetes-validations`: rules that stand in the schema of a custom resource.
 //!
-//! [`attach`] compiles the rules of every node of a schema, when a definition is written and when it is served. [`validate`] walks
+//! [`attach()`] compiles the rules of every node of a schema, when a definition is written and when it is served. [`validate`] walks
 //! an object with its schema and evaluates them. `oldSelf` is what stood in the same place before: fields, map entries and
 //! elements of keyed lists have such a place, elements of other lists do not. A rule that mentions `oldSelf` runs where there is
 //! an old value; with `optionalOldSelf` it runs everywhere and is given an optional.
