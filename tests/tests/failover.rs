@@ -34,7 +34,8 @@ struct Clusters(Lab);
 
 impl Clusters {
     fn active_gateway(&self, cluster: &str) -> String {
-        let table = self.0.tombolo(cluster, &["show", "gateways"]);
+        // The exit code is of all connections.
+        let table = said(&self.0.try_tombolo(cluster, &["show", "gateways"]));
         let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let active = rows.into_iter().find(|row| row.get(2) == Some(&"active"));
         active.unwrap_or_else(|| panic!("{cluster} has no active gateway:\n{table}"))[1].to_owned()

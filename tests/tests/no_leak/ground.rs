@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::{Lab, read, said};
+use tests::{Lab, said, wait};
 
 use super::capture::Prefix;
 
@@ -54,12 +54,16 @@ impl Ground {
     }
 
     pub(crate) fn active_gateway(&self, cluster: &str) -> String {
-        let said = self.lab.tombolo(cluster, &["show", "gateways", "-o", "json"]);
-        let report = read(&said);
-        let rows = report["gateways"].as_array().expect("gateways");
-        let active = rows.iter().find(|row| row["role"] == "active");
-        let active = active.unwrap_or_else(|| panic!("{cluster} has no active gateway: {said}"));
-        active["gateway"].as_str().expect("a name").to_owned()
+        wait(&format!("{cluster} to have an active gateway"), || {
+            // The exit code is of all connections.
+            let output = self.lab.try_tombolo(cluster, &["show", "gateways", "-o", "json"]);
+            let report: Value = serde_json::from_slice(&output.stdout).ok()?;
+            let active = report["gateways"]
+                .as_array()?
+                .iter()
+                .find(|row| row["role"] == "active")?;
+            Some(active["gateway"].as_str()?.to_owned())
+        })
     }
 
     /// Starts a pod on a node, and says its address.
