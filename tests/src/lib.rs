@@ -12,17 +12,22 @@ use serde_json::Value;
 /// Long enough for the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether a test that needs the lab has to be skipped, because this is not root.
+/// Whether a test that needs the lab has to be skipped, because this is not root or there is no kubectl.
 ///
 /// # Panics
 /// Where nothing may be skipped.
 pub fn must_skip() -> bool {
-    if nix::unistd::geteuid().is_root() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let lacks = if !nix::unistd::geteuid().is_root() {
+        "the lab needs root"
+    } else if !std::env::split_paths(&path).any(|folder| folder.join("kubectl").exists()) {
+        "kubectl is not on PATH (Debian: kubernetes-client)"
+    } else {
         return false;
-    }
+    };
     let must_run = std::env::var_os("TOMBOLO_TEST_NO_SKIP").is_some_and(|value| value == "1");
-    assert!(!must_run, "the lab needs root");
-    eprintln!("skipped: the lab needs root");
+    assert!(!must_run, "{lacks}");
+    eprintln!("skipped: {lacks}");
     true
 }
 
