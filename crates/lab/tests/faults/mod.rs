@@ -202,18 +202,27 @@ fn the_link_is_clean(lab: &Machine) {
 /// Sends numbered datagrams from east to west, and says which arrived, in order of arrival.
 fn to_west(lab: &Machine, count: u32, bytes: usize) -> Vec<u32> {
     let (sender, receiver) = (bind(lab, "east/gw1", EAST), bind(lab, "west/gw1", WEST));
-    for number in 0..count {
-        let mut datagram = number.to_be_bytes().to_vec();
-        datagram.resize(bytes, 0);
-        sender.send_to(&datagram, WEST).unwrap();
-    }
-    let mut arrived = Vec::new();
-    let mut buffer = vec![0; 2000];
-    while let Ok(length) = receiver.recv(&mut buffer) {
-        assert_eq!(length, bytes);
-        arrived.push(u32::from_be_bytes(buffer[..4].try_into().unwrap()));
-    }
-    arrived
+    std::thread::scope(|scope| {
+        // Read while they are sent: a socket's buffer holds fewer than 200.
+        let arrived = scope.spawn(|| {
+            let mut arrived = Vec::new();
+            let mut buffer = vec![0; 2000];
+            while let Ok(length) = receiver.recv(&mut buffer) {
+                assert_eq!(length, bytes);
+                arrived.push(u32::from_be_bytes(buffer[..4].try_into().unwrap()));
+            }
+            arrived
+        });
+        for number in 0..count {
+            let mut datagram = number.to_be_bytes().to_vec();
+            datagram.resize(bytes, 0);
+            sender.send_to(&datagram, WEST).unwrap();
+            if number % 20 == 19 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        arrived.join().unwrap()
+    })
 }
 
 /// Sends large datagrams until the sender's kernel has learnt the path's MTU.
