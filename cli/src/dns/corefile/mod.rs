@@ -96,16 +96,12 @@ pub fn stanza(upstream: &Upstream, root: &Root) -> String {
         [] => String::new(),
         addresses => format!("    bind {}\n", addresses.join(" ")),
     };
-    // Short times, and denials shorter: a service that is exported, or moves, is to be seen within seconds.
+    // No cache: names of a cluster that is dead go at once, those of a new export come at once, and ours answers from memory.
     format!(
         "{BEGIN}\n\
          {keys} {{\n    \
              errors\n\
          {bind}    \
-             cache 5 {{\n        \
-                 success 9984 5\n        \
-                 denial 9984 1\n    \
-             }}\n    \
              forward . {ips}\n\
          }}\n\
          {END}\n",
