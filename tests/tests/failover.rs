@@ -15,7 +15,7 @@ fn traffic_leaves_dead_gateways_on_both_sides_without_any_api_server() {
     let first = "jsonpath={.items[0].status.podIP}";
     let server = lab.kubectl("east", &["-n", "shop", "get", "pods", "-l", "app=till", "-o", first]);
     assert!(!server.is_empty(), "the server has an address");
-    let active = ["west", "east"].map(|cluster| (cluster, clusters.active_gateway(cluster)));
+    let active = ["west", "east"].map(|cluster| (cluster, lab.active_gateway(cluster)));
 
     for process in ["broker", "west/api", "east/api"] {
         lab.lab("kill", &[process]);
@@ -33,14 +33,6 @@ fn traffic_leaves_dead_gateways_on_both_sides_without_any_api_server() {
 struct Clusters(Lab);
 
 impl Clusters {
-    fn active_gateway(&self, cluster: &str) -> String {
-        // The exit code is of all connections.
-        let table = said(&self.0.try_tombolo(cluster, &["show", "gateways"]));
-        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let active = rows.into_iter().find(|row| row.get(2) == Some(&"active"));
-        active.unwrap_or_else(|| panic!("{cluster} has no active gateway:\n{table}"))[1].to_owned()
-    }
-
     fn await_traffic(&self, server: &str, when: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         let fetch = [

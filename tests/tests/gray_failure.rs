@@ -1,12 +1,10 @@
-//! The active gateway of a cluster answers every probe, and its kernel drops what it should forward, but only if it is large. No packet
-//! says so. Traffic has to leave it all the same, and whoever looks has to be told why.
-
-use std::process::Output;
+//! The active gateway of a cluster answers every probe, and its kernel drops what it should forward: only what is large, or
+//! all of it. No packet says so. Traffic has to leave it all the same, and whoever looks has to be told why.
 
 use tests::{Lab, read, said, wait};
 
 #[test]
-fn a_gateway_that_loses_large_packets_loses_its_role_and_is_named() {
+fn a_gateway_that_does_not_forward_loses_its_role_and_is_named() {
     if tests::must_skip() {
         return;
     }
@@ -18,7 +16,7 @@ fn a_gateway_that_loses_large_packets_loses_its_role_and_is_named() {
         clusters.fetches(&server),
         "a large answer arrives before anything is broken"
     );
-    let broken = clusters.active_gateway("west");
+    let broken = lab.active_gateway("west");
     let place = format!("west/{broken}");
     // Only who was seen to work is called broken: large answers to deep probes have to have passed by it.
     let counter = "add table inet prbgray
@@ -34,7 +32,7 @@ fn a_gateway_that_loses_large_packets_loses_its_role_and_is_named() {
     lab.exec(&place, &["nft", "add rule inet prbgray lost meta length > 1000 drop"]);
 
     wait("the other gateway to be the active one", || {
-        (clusters.active_gateway("west") != broken).then_some(())
+        (lab.active_gateway("west") != broken).then_some(())
     });
     let told = wait("the reason to be told", || {
         clusters
@@ -50,23 +48,32 @@ fn a_gateway_that_loses_large_packets_loses_its_role_and_is_named() {
     assert!(events.contains("MtuBlackHole"), "{events}");
 
     lab.exec(&place, &["nft", "delete table inet prbgray"]);
-    wait("all to be well again", || {
-        let status = lab.try_tombolo("east", &["show", "connections"]);
-        status.status.success().then_some(())
+    clusters.await_health();
+
+    let broken = lab.active_gateway("west");
+    lab.lab("fault", &["add", &format!("west/{broken}"), "--no-forwarding"]);
+    wait("the other gateway to take over again", || {
+        (lab.active_gateway("west") != broken).then_some(())
     });
+    wait("the other reason to be told", || {
+        clusters
+            .reason_of(&broken)
+            .filter(|(reason, _)| reason == "ForwardingBroken")
+    });
+    assert!(clusters.fetches(&server), "answers arrive by the gateway that forwards");
+    lab.lab("fault", &["clear"]);
+    clusters.await_health();
 }
 
 /// What the test asks of its lab.
 struct Clusters(Lab);
 
 impl Clusters {
-    fn active_gateway(&self, cluster: &str) -> String {
-        let report = read(&stdout(
-            &self.0.try_tombolo(cluster, &["show", "gateways", "-o", "json"]),
-        ));
-        let rows = report["gateways"].as_array().expect("rows");
-        let active = rows.iter().find(|row| row["role"] == "active");
-        active.map_or_else(String::new, |row| row["gateway"].as_str().expect("a name").to_owned())
+    fn await_health(&self) {
+        wait("all to be well again", || {
+            let status = self.0.try_tombolo("east", &["show", "connections"]);
+            status.status.success().then_some(())
+        });
     }
 
     /// What any gateway of east says of its cable to this gateway of west: reason and message.
@@ -101,9 +108,4 @@ impl Clusters {
         ];
         said(&self.0.try_exec("west/default/client-worker", &fetch)).contains("\"ok\":true")
     }
-}
-
-/// A report is printed also where it is not all good.
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

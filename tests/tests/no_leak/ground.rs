@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::{Lab, said, wait};
+use tests::{Lab, said};
 
 use super::capture::Prefix;
 
@@ -51,31 +51,6 @@ impl Ground {
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let (verb, rest) = arguments.split_first().expect("a verb");
         self.lab.lab(verb, rest)
-    }
-
-    pub(crate) fn active_gateway(&self, cluster: &str) -> String {
-        wait(&format!("{cluster} to have an active gateway"), || {
-            // The exit code is of all connections.
-            let output = self.lab.try_tombolo(cluster, &["show", "gateways", "-o", "json"]);
-            let report: Value = serde_json::from_slice(&output.stdout).ok()?;
-            let active = report["gateways"]
-                .as_array()?
-                .iter()
-                .find(|row| row["role"] == "active")?;
-            Some(active["gateway"].as_str()?.to_owned())
-        })
-    }
-
-    /// Starts a pod on a node, and says its address.
-    pub(crate) fn pod(&self, cluster: &str, name: &str, node: &str, image: &str) -> String {
-        let manifest = format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  nodeName: {node}\n  \
-             containers: [{{name: main, image: {image}}}]\n"
-        );
-        self.lab.apply(cluster, &manifest);
-        let address = "jsonpath={.status.podIP}";
-        let said = self.lab.kubectl(cluster, &["get", "pod", name, "-o", address]);
-        said.trim().to_owned()
     }
 
     /// Has a place send datagrams to a server, every few milliseconds, until the end.

@@ -14,12 +14,12 @@ fn nothing_leaves_unencrypted_whatever_fails() {
         return;
     }
     let mut lab = Ground::up("fltleak");
-    let east = lab.pod("east", "leak-server", "east-w1", "lab/echo");
-    let west = lab.pod("west", "leak-server", "west-w1", "lab/echo");
-    lab.pod("east", "leak-client", "east-w1", "lab/pause");
+    let east = lab.lab().pod("east", "leak-server", "east-w1", "lab/echo");
+    let west = lab.lab().pod("west", "leak-server", "west-w1", "lab/echo");
+    lab.lab().pod("east", "leak-client", "east-w1", "lab/pause");
     // Pods of their own: a node sends each pod a few ICMP errors a second at most, so one that floods is not told in time.
-    lab.pod("west", "leak-worker", "west-w1", "lab/pause");
-    lab.pod("west", "leak-gateway", "west-gw1", "lab/pause");
+    lab.lab().pod("west", "leak-worker", "west-w1", "lab/pause");
+    lab.lab().pod("west", "leak-gateway", "west-gw1", "lab/pause");
     let capture = Capture::start(&lab.namespace("internet"), lab.private_prefixes());
     // Pods on a worker and on a gateway, and a node itself.
     for client in ["west/default/leak-worker", "west/default/leak-gateway", "west/w1"] {
@@ -50,7 +50,7 @@ struct Scene {
 impl Scene {
     fn a_gateway_agent_is_killed(&self) {
         for cluster in ["west", "east"] {
-            let gateway = self.lab.active_gateway(cluster);
+            let gateway = self.lab.lab().active_gateway(cluster);
             self.lab.run(&["kill", &format!("{cluster}/{gateway}/gateway-agent")]);
             self.traffic_flows(&format!("{cluster}'s active gateway agent was killed"));
         }
@@ -64,7 +64,7 @@ impl Scene {
     }
 
     fn a_gateway_node_is_cut(&self) {
-        let gateway = format!("east/{}", self.lab.active_gateway("east"));
+        let gateway = format!("east/{}", self.lab.lab().active_gateway("east"));
         self.lab.run(&["cut", &gateway]);
         self.traffic_flows("east's active gateway node was cut off");
         self.lab.run(&["heal", &gateway]);
@@ -72,19 +72,8 @@ impl Scene {
     }
 
     fn a_gateway_is_drained(&self) {
-        let gateway = self.lab.active_gateway("west");
-        let kubectl = |arguments: &[&str]| {
-            let inside = ["--namespace", "tombolo-system"];
-            self.lab.lab().kubectl("west", &[&inside[..], arguments].concat())
-        };
-        let pods = tests::read(&kubectl(&["get", "pods", "-o", "json"]));
-        let pods = pods["items"].as_array().expect("items").iter();
-        let name = pods
-            .filter(|pod| pod["spec"]["nodeName"] == gateway)
-            .filter_map(|pod| pod["metadata"]["name"].as_str())
-            .find(|name| name.starts_with("tombolo-gateway-agent"))
-            .expect("an agent on the active gateway");
-        kubectl(&["delete", "pod", name, "--wait=false"]);
+        let gateway = self.lab.lab().active_gateway("west");
+        self.lab.lab().drain("west", &gateway);
         self.traffic_flows("west's active gateway was drained");
     }
 
