@@ -20,6 +20,8 @@ pub(crate) struct Heartbeat {
     heard: Option<Instant>,
     /// When a probe was answered last.
     answered: Option<Instant>,
+    /// When the latest of those that were answered was sent.
+    passed: Option<Instant>,
     /// It went silent, and has stayed so.
     is_deaf: bool,
 }
@@ -68,12 +70,18 @@ impl Heartbeat {
             rtt: RttEstimate::default(),
             heard: None,
             answered: None,
+            passed: None,
             is_deaf: false,
         }
     }
 
     pub(crate) fn is_up(&self) -> bool {
         self.pulse != Pulse::Down
+    }
+
+    /// When the latest probe was sent that has been answered.
+    pub(crate) fn passed(&self) -> Option<Instant> {
+        self.passed
     }
 
     pub(crate) fn up_since(&self) -> Option<Instant> {
@@ -124,6 +132,7 @@ impl Heartbeat {
         }
         self.rtt.take(rtt);
         self.answered = Some(now);
+        self.passed = self.passed.max(now.checked_sub(rtt));
         self.handle_heard(now);
         if self.is_up() {
             return Some(false);

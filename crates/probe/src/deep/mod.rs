@@ -146,6 +146,8 @@ impl DeepPath {
         let is_known = self.was_up || now >= self.opened + FIRST_ANSWER;
         let there = self.there.lost_since().map(|since| (since, Direction::There));
         let lost = there.or_else(|| self.back.lost_since().map(|since| (since, Direction::Back)));
+        // A loss is about the size only if what is small passed since: otherwise the rest may only not be known yet.
+        let lost = lost.filter(|(since, _)| self.heartbeat.passed() > Some(*since));
         Witness {
             is_up: is_known.then_some(self.heartbeat.is_up()),
             was_up: self.was_up,
@@ -262,7 +264,10 @@ mod tests {
         let mut world = World::new();
         world.run(Duration::from_secs(5));
         world.small_passes = false;
-        let took = world.until(|witness| witness.is_up == Some(false));
+        let took = world.until(|witness| {
+            assert_eq!(witness.lost, None);
+            witness.is_up == Some(false)
+        });
         assert!(took < Duration::from_millis(500), "{took:?}");
         world.run(Duration::from_secs(5));
         assert_eq!(world.path.witness(world.now).lost, None);
