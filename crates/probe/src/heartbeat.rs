@@ -231,7 +231,11 @@ impl Heartbeat {
         self.window.rtt()
     }
 
+    /// While the path is up, of the last probes; on one that was up, nothing has come through since.
     pub(crate) fn loss_percent(&self, now: Instant) -> Option<f64> {
+        if !self.is_up() && self.answered.is_some() {
+            return Some(100.0);
+        }
         self.window.loss_percent(now)
     }
 

@@ -192,6 +192,7 @@ fn silence_takes_it_down_and_the_initiator_starts_over() {
             .starts_with("connection lost; no handshake answer")
     );
     assert!(cable.targets().contains(&peer()));
+    assert_eq!(cable.liveness(alive_until + ms(400)).loss_percent, Some(100.0));
 
     let back = alive_until + Duration::from_secs(4);
     cable.handle_session(peer(), back);
