@@ -52,6 +52,9 @@ struct Add {
     /// The node forwards no packets larger than this
     #[arg(long, value_name = "BYTES", help_heading = NODE)]
     drop_larger: Option<u16>,
+    /// The node receives nothing from or to this UDP port
+    #[arg(long, value_name = "PORT", help_heading = NODE)]
+    drop_port: Option<u16>,
     /// The process is stopped: it keeps its sockets and answers nothing
     #[arg(long, help_heading = "A process")]
     freeze: bool,
@@ -126,12 +129,17 @@ impl Add {
     async fn run(self, lab: &Lab) -> anyhow::Result<()> {
         let impairment = self.link.impairment();
         let is_link = impairment != Impairment::default() || self.nat.is_some();
+        let drops = self.drop_larger.is_some() || self.drop_port.is_some();
         ensure!(
-            is_link || self.no_forwarding || self.drop_larger.is_some() || self.freeze,
+            is_link || self.no_forwarding || drops || self.freeze,
             "nothing is to go wrong at '{}'; say what, such as --loss 2 or --freeze",
             self.target
         );
         let target = lab.place(&self.target, self.freeze)?;
+        if self.no_forwarding || drops {
+            // Refused before it is written down.
+            lab.namespace_of_node(&target)?;
+        }
         let mut fault = lab.fault(&target)?;
         if is_link {
             let mut settings = fault.link.unwrap_or_default();
@@ -144,6 +152,7 @@ impl Add {
         }
         fault.is_not_forwarding |= self.no_forwarding;
         fault.drops_larger = self.drop_larger.or(fault.drops_larger);
+        fault.drops_port = self.drop_port.or(fault.drops_port);
         fault.is_frozen |= self.freeze;
         lab.remember_fault(&fault)?;
         if let Some(settings) = fault.link.as_ref().filter(|_| is_link) {
@@ -152,8 +161,8 @@ impl Add {
         if self.no_forwarding {
             lab.set_forwarding(&target, false)?;
         }
-        if self.drop_larger.is_some() {
-            lab.drop_larger(&target, fault.drops_larger).await?;
+        if drops {
+            lab.drop_packets(&target, fault.drops_larger, fault.drops_port).await?;
         }
         if self.freeze {
             lab.freeze(&target, true)?;
@@ -228,8 +237,8 @@ impl Lab {
         if fault.is_not_forwarding {
             self.set_forwarding(target, true)?;
         }
-        if fault.drops_larger.is_some() {
-            self.drop_larger(target, None).await?;
+        if fault.drops_larger.is_some() || fault.drops_port.is_some() {
+            self.drop_packets(target, None, None).await?;
         }
         if fault.is_frozen {
             // It may have been killed since, which needs no thawing.
@@ -267,5 +276,6 @@ Examples:
   tombolo lab fault add west --nat symmetric
   tombolo lab fault add east/gw1 --no-forwarding                    the gateway looks fine and forwards nothing
   tombolo lab fault add east/gw1 --drop-larger 1000
+  tombolo lab fault add east/gw1 --drop-port 4510                   no cable that others began reaches the gateway
   tombolo lab fault add east/gw1/gateway-agent --freeze
   tombolo lab fault add east/api --freeze";

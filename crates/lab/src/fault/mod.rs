@@ -4,7 +4,7 @@
 //!   cut, heal              a link is down                      the switch's port
 //!   kill, start            a process is gone                   SIGKILL; its record starts it again
 //!   fault add … --freeze   a process answers nothing           SIGSTOP
-//!   fault add … --no-forwarding, --drop-larger                 sysctl and nftables of a node
+//!   fault add … --no-forwarding, --drop-larger, --drop-port    sysctl and nftables of a node
 //!   fault add … --delay, --loss, --mtu, --nat …                a relay in the link, see `impair`
 //! ```
 //!

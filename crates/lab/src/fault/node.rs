@@ -1,4 +1,4 @@
-//! A node that is up and does not do its work: forwarding off, or large packets dropped.
+//! A node that is up and does not do its work: forwarding off, or some packets dropped.
 
 use std::process::Stdio;
 
@@ -20,19 +20,33 @@ impl Lab {
             .sysctls(settings.into_iter().map(|name| (name, value)))
     }
 
-    /// Has a node drop what it forwards above so many bytes, or nothing. What the kernel has merged counts as one packet.
+    /// Has a node drop what it forwards above so many bytes, and what it receives from or to a UDP port; or nothing. What the
+    /// kernel has merged counts as one packet.
     ///
     /// # Errors
     /// When there is no such node, or nft fails.
-    pub(super) async fn drop_larger(&self, target: &str, bytes: Option<u16>) -> anyhow::Result<()> {
+    pub(super) async fn drop_packets(
+        &self,
+        target: &str,
+        larger: Option<u16>,
+        port: Option<u16>,
+    ) -> anyhow::Result<()> {
         let namespace = self.namespace_of_node(target)?;
         // Added before it is deleted: only so can a table be deleted that may not be there.
         let mut rules = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
-        if let Some(bytes) = bytes {
-            let chain = format!("inet {TABLE} forward");
+        let mut add = |hook: &str, matches: &[String]| {
+            let chain = format!("inet {TABLE} {hook}");
             rules += &format!("add table inet {TABLE}\n");
-            rules += &format!("add chain {chain} {{ type filter hook forward priority -300; }}\n");
-            rules += &format!("add rule {chain} meta length > {bytes} drop\n");
+            rules += &format!("add chain {chain} {{ type filter hook {hook} priority -300; }}\n");
+            for packets in matches {
+                rules += &format!("add rule {chain} {packets} drop\n");
+            }
+        };
+        if let Some(bytes) = larger {
+            add("forward", &[format!("meta length > {bytes}")]);
+        }
+        if let Some(port) = port {
+            add("input", &[format!("udp sport {port}"), format!("udp dport {port}")]);
         }
         let name = namespace.name();
         feed("ip", &["netns", "exec", name, "nft", "-f", "-"], &rules, Stdio::null())
@@ -40,10 +54,10 @@ impl Lab {
             .with_context(|| format!("in the network namespace '{name}'"))
     }
 
-    fn namespace_of_node(&self, target: &str) -> anyhow::Result<Namespace> {
+    pub(super) fn namespace_of_node(&self, target: &str) -> anyhow::Result<Namespace> {
         match Target::find(self, target, None)? {
             Target::Node { host, .. } => Ok(self.namespace(&host)),
-            _ => bail!("'{target}' is no node; only nodes forward: name one as CLUSTER/NODE"),
+            _ => bail!("'{target}' is no node, which this fault needs: name one as CLUSTER/NODE"),
         }
     }
 }

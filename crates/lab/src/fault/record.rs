@@ -25,6 +25,9 @@ pub(crate) struct Fault {
     /// The node forwards nothing that is larger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) drops_larger: Option<u16>,
+    /// The node receives nothing from or to this UDP port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drops_port: Option<u16>,
     /// The process is stopped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_frozen: bool,
@@ -97,6 +100,10 @@ impl fmt::Display for Fault {
         parts.extend(
             self.drops_larger
                 .map(|bytes| format!("forwards nothing above {bytes} bytes")),
+        );
+        parts.extend(
+            self.drops_port
+                .map(|port| format!("receives nothing from or to UDP port {port}")),
         );
         parts.extend(self.is_frozen.then(|| "frozen".to_owned()));
         write!(f, "{:28} {}", self.target, parts.join("; "))

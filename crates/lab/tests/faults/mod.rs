@@ -133,7 +133,7 @@ fn a_relay_that_is_killed_is_cleared_or_replaced() {
 }
 
 #[test]
-fn a_node_forwards_nothing_or_nothing_large_until_that_is_cleared() {
+fn a_node_drops_all_or_some_packets_until_that_is_cleared() {
     if !is_root() {
         return;
     }
@@ -152,7 +152,13 @@ fn a_node_forwards_nothing_or_nothing_large_until_that_is_cleared() {
     lab.ok(&["fault", "clear", "east/gw1"]);
     assert_eq!((forwarding().as_str(), rules().as_str()), ("1", ""));
     let refused = lab.fails(&["fault", "add", "east", "--no-forwarding"]);
-    assert!(refused.contains("only nodes forward"), "{refused}");
+    assert!(refused.contains("name one as CLUSTER/NODE"), "{refused}");
+
+    let port = WEST.rsplit_once(':').unwrap().1;
+    fault(&lab, "west/gw1", &["--drop-port", port]);
+    assert_eq!(to_west(&lab, 3, 64), Vec::<u32>::new(), "nothing to that port arrives");
+    clear(&lab);
+    the_link_is_clean(&lab);
     lab.down();
 }
 

@@ -4,6 +4,7 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use serde_json::Value;
 
+use super::active_gateway;
 use crate::demo::lab::Lab;
 
 /// One kind of trial. Its fault is on the active gateway of one of the clusters.
@@ -22,18 +23,21 @@ pub(crate) enum Event {
     GrayForwarding,
     /// The gateway's node loses what is large, and nothing else
     GrayLargePackets,
+    /// Nothing arrives any more at one lane's own port
+    LaneDead,
     /// Packets above 1,300 bytes vanish on the way, without a word
     MtuDrop,
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::KillProcess,
         Self::CutNode,
         Self::Drain,
         Self::KillProcessApiDown,
         Self::GrayForwarding,
         Self::GrayLargePackets,
+        Self::LaneDead,
         Self::MtuDrop,
     ];
 
@@ -46,6 +50,7 @@ impl Event {
             Self::KillProcessApiDown => "kill_process_api_down",
             Self::GrayForwarding => "gray_forwarding",
             Self::GrayLargePackets => "gray_large_packets",
+            Self::LaneDead => "lane_dead",
             Self::MtuDrop => "mtu_drop",
         }
     }
@@ -56,7 +61,7 @@ impl Event {
             Self::CutNode => 700.0,
             // No packet lost is no gap.
             Self::Drain => 1.0,
-            Self::GrayForwarding | Self::GrayLargePackets => 1500.0,
+            Self::GrayForwarding | Self::GrayLargePackets | Self::LaneDead => 1500.0,
             Self::MtuDrop => 3000.0,
         }
     }
@@ -67,6 +72,14 @@ impl Event {
             Self::GrayLargePackets => 1200,
             Self::MtuDrop => 1350,
             _ => 64,
+        }
+    }
+
+    /// How many streams of datagrams, each of its own port, and so of the lane that falls to it.
+    pub(crate) fn streams(self) -> usize {
+        match self {
+            Self::LaneDead => 8,
+            _ => 1,
         }
     }
 
@@ -93,6 +106,13 @@ impl Event {
             }
             Self::GrayForwarding => drop(lab.lab("fault", &["add", &node, "--no-forwarding"])?),
             Self::GrayLargePackets => drop(lab.lab("fault", &["add", &node, "--drop-larger", "1000"])?),
+            Self::LaneDead => {
+                // One of the two ends began the lane, and its own port is what the lane goes by.
+                for cluster in ["west", "east"] {
+                    let node = format!("{cluster}/{}", active_gateway(lab, cluster)?);
+                    lab.lab("fault", &["add", &node, "--drop-port", &lane_port(lab, &node)?])?;
+                }
+            }
             Self::MtuDrop => drop(lab.lab("fault", &["add", "west", "--mtu", "1300", "--no-icmp"])?),
         }
         Ok(())
@@ -109,16 +129,30 @@ impl Event {
                 lab.start_broker()?;
             }
             Self::GrayForwarding | Self::GrayLargePackets => drop(lab.lab("fault", &["clear"])?),
-            Self::MtuDrop => {
+            Self::LaneDead | Self::MtuDrop => {
                 lab.lab("fault", &["clear"])?;
                 for node in GATEWAYS {
-                    // A new process measures anew; waiting for the one that runs would take ten minutes.
+                    // A new process measures the path anew, for which the one that runs would take ten minutes; and its lanes
+                    // begin by their own ports, while those of the other end may have found another way.
                     lab.lab("kill", &[&format!("{node}/gateway-agent")])?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The port of its own that a gateway's second lane has.
+fn lane_port(lab: &Lab, node: &str) -> anyhow::Result<String> {
+    let sockets = lab.exec(node, &["ss", "-Hulnp"])?;
+    let ports = sockets
+        .lines()
+        .filter(|line| line.contains("tombolo-gateway"))
+        .filter_map(|line| line.split_whitespace().nth(3)?.strip_prefix("0.0.0.0:"));
+    let port = ports.filter(|port| *port != "4510").min();
+    Ok(port
+        .with_context(|| format!("{node} has one lane:\n{sockets}"))?
+        .to_owned())
 }
 
 /// Ends the agent the gentle way: its pod is deleted, and the DaemonSet makes another.

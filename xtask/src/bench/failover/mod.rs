@@ -3,7 +3,8 @@
 //! A lab of two clusters is joined. In each trial a pod of one cluster sends a datagram every 5 ms to a pod of the other, which answers
 //! each; in the middle something breaks. The figure of a trial is its longest gap: from the last datagram that was answered to
 //! the next one that was, less one interval. Both directions of the path count, for a datagram is lost if either its way or
-//! the way of its answer is. Beside it runs a TCP connection, whose figure (`…_tcp_ms`) is the longest time in which nothing of it
+//! the way of its answer is. Where several streams run, the figure is that of the one that suffered most, and `…_others_ms` that of
+//! the one that suffered least. Beside it runs a TCP connection, whose figure (`…_tcp_ms`) is the longest time in which nothing of it
 //! came back. Then the fault is undone and the clusters come to rest.
 //!
 //! Two more kinds of trial have no event on a gateway: a whole cluster that goes off and comes back, and minutes on a bad path.
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
@@ -58,7 +59,7 @@ enum Row {
 
 impl ValueEnum for Row {
     fn value_variants<'a>() -> &'a [Self] {
-        const ROWS: [Row; 9] = [
+        const ROWS: [Row; 10] = [
             Row::Event(Event::ALL[0]),
             Row::Event(Event::ALL[1]),
             Row::Event(Event::ALL[2]),
@@ -66,6 +67,7 @@ impl ValueEnum for Row {
             Row::Event(Event::ALL[4]),
             Row::Event(Event::ALL[5]),
             Row::Event(Event::ALL[6]),
+            Row::Event(Event::ALL[7]),
             Row::ClusterOff,
             Row::Lossy,
         ];
@@ -143,26 +145,34 @@ impl Failover {
 
     fn run_trials(&self, event: Event, lab: &Lab, server: &str, report: &mut Report) -> anyhow::Result<()> {
         let name = event.name();
-        let (mut gaps, mut lost, mut silences) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut gaps, mut others, mut lost, mut silences) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for trial in 0..self.rounds {
             at_rest(lab)?;
             let started = Instant::now();
             let cluster = ["west", "east"][trial as usize % 2];
             let gateway = active_gateway(lab, cluster)?;
             event.prepare(lab)?;
-            let datagrams = Stream::start(lab, CLIENT, server, "udp", event.bytes())?;
+            let datagrams: Vec<_> = (0..event.streams())
+                .map(|_| Stream::start(lab, CLIENT, server, "udp", event.bytes()))
+                .collect::<Result<_, _>>()?;
             let connection = Stream::start(lab, CLIENT, server, "tcp", event.bytes())?;
             std::thread::sleep(SETTLE + phase(trial));
             let begun = event.begin(lab, cluster, &gateway);
-            let (datagrams, connection) = (datagrams.finish(), connection.finish());
+            let datagrams: Result<Vec<_>, _> = datagrams.into_iter().map(Stream::finish).collect();
+            let connection = connection.finish();
             event.undo(lab, cluster, &gateway)?;
             begun?;
-            let (datagrams, connection) = (datagrams?, connection?);
+            let (mut datagrams, connection) = (datagrams?, connection?);
+            datagrams.sort_by(|one, other| one.longest_gap_ms.total_cmp(&other.longest_gap_ms));
+            let (Some(spared), Some(datagrams)) = (datagrams.first(), datagrams.last()) else {
+                bail!("{name} has no streams");
+            };
             println!(
                 "{name} {trial}: {cluster}/{gateway}: gap {:.0} ms, {} of {} lost; TCP silent for {:.0} ms",
                 datagrams.longest_gap_ms, datagrams.lost, datagrams.sent, connection.longest_gap_ms
             );
             gaps.push(datagrams.longest_gap_ms);
+            others.push(spared.longest_gap_ms);
             lost.push(f64::from(datagrams.lost));
             silences.push(connection.longest_gap_ms);
             report.steps.push(Step {
@@ -173,6 +183,9 @@ impl Failover {
             });
         }
         report.distribution(&format!("{name}_ms"), "ms", &gaps);
+        if event.streams() > 1 {
+            report.distribution(&format!("{name}_others_ms"), "ms", &others);
+        }
         report.distribution(&format!("{name}_lost_packets"), "packets", &lost);
         report.distribution(&format!("{name}_tcp_ms"), "ms", &silences);
         Ok(())
