@@ -4,6 +4,7 @@
 //! be measured on a machine is a step that is not ok, with the reason, and has no figure.
 
 mod apiserver;
+mod cables;
 mod dataplane;
 mod dns;
 mod failover;
@@ -30,6 +31,8 @@ pub(crate) struct Bench {
 enum What {
     /// The embedded API server: writes, lists, watches, memory, restart, kills
     Apiserver(apiserver::ApiServer),
+    /// What hundreds of cables cost one gateway
+    Cables(cables::Cables),
     /// How long packets are lost when something breaks
     Failover(failover::Failover),
     /// Our data plane beside plain veth, wireguard-go and boringtun-cli
@@ -44,6 +47,7 @@ impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let report: Report = match self.what {
             What::Apiserver(bench) => bench.run(),
+            What::Cables(bench) => bench.run()?,
             What::Failover(failover) => failover.run()?,
             What::Dataplane(bench) => bench.run()?,
             What::Dns(bench) => bench.run()?,

@@ -48,7 +48,7 @@ impl Engine {
     pub(crate) fn program(self) -> anyhow::Result<String> {
         match self {
             Self::Plain => Ok(String::new()),
-            Self::Ours => tools::ours(),
+            Self::Ours => tools::example("engine"),
             Self::WireguardGo => tools::wireguard_go(),
             Self::BoringtunCli => tools::boringtun_cli(),
         }
@@ -240,7 +240,7 @@ fn wait_for_link(ground: &Ground, gateway: Place, link: &str) -> anyhow::Result<
     Ok(())
 }
 
-fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the engine has ended")?;
     // The name in parentheses may hold anything; fields 14 and 15 count from behind it.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
@@ -253,7 +253,7 @@ fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     Ok(ticks / TICKS_PER_SECOND)
 }
 
-fn peak_rss_mb(pid: u32) -> anyhow::Result<f64> {
+pub(crate) fn peak_rss_mb(pid: u32) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the engine has ended")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: f64 = peak

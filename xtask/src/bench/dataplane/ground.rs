@@ -174,9 +174,7 @@ impl Ground {
     /// Starts a program in a namespace that is ended when the result is dropped.
     pub(crate) fn start(&self, place: Place, program: &str, arguments: &[&str]) -> anyhow::Result<Running> {
         let mut command = self.command(place, program, arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        Ok(Running(child))
+        Running::new(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     /// Moves the calling thread into a namespace, for good.
@@ -239,6 +237,11 @@ fn remove_when_interrupted(names: [String; 4]) -> anyhow::Result<()> {
 pub(crate) struct Running(Child);
 
 impl Running {
+    pub(crate) fn new(command: &mut Command) -> anyhow::Result<Self> {
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self(child))
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
