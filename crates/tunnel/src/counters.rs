@@ -44,7 +44,7 @@ drop_reasons! {
     Malformed = "malformed",
     /// Received: a handshake that was not made for our key.
     BadMac = "bad_mac",
-    /// Received: a handshake in a flood of them; answered with a cookie.
+    /// Received: a handshake in a flood of them; answered with a cookie, unless it came with one and its sender has had its share.
     RateLimited = "rate_limited",
     /// Received: a handshake of a key that is no peer's.
     UnknownKey = "unknown_key",

@@ -126,12 +126,14 @@ impl Switch {
         }
     }
 
-    /// Lets a handshake message through if it was made for our key, and in a flood only if its sender owns its address.
+    /// Lets a handshake message through if it was made for our key, and in a flood only if its sender owns its address and has not had
+    /// its share.
     fn admit(&self, from: Remote, datagram: &[u8], wire: &mut impl Wire) -> Result<(), DropReason> {
         let mut cookie = [0; COOKIE_REPLY];
         let limiter = self.handshakes.limiter();
         match limiter.verify_packet(Some(from.address.ip()), datagram, &mut cookie) {
-            Ok(_) => Ok(()),
+            Ok(_) if self.handshakes.is_affordable(from.address.ip()) => Ok(()),
+            Ok(_) => Err(DropReason::RateLimited),
             Err(TunnResult::WriteToNetwork(reply)) => {
                 if wire.send(from, reply).is_err() {
                     self.drops.count(DropReason::UdpSend);

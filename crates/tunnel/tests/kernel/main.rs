@@ -5,10 +5,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod allocations;
+mod attacker;
 mod bed;
 mod cables;
 mod devices;
 mod ecn;
+mod flood;
 mod lanes;
 mod module;
 mod soak;

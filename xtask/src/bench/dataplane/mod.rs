@@ -9,7 +9,7 @@ pub(crate) mod engine;
 pub(crate) mod ground;
 pub(crate) mod load;
 mod plot;
-mod tools;
+pub(crate) mod tools;
 
 use std::fs;
 use std::path::PathBuf;

@@ -10,6 +10,15 @@ use crate::repository;
 
 /// Our engine, built for measuring.
 pub(crate) fn ours() -> anyhow::Result<String> {
+    example("engine")
+}
+
+/// What floods an engine.
+pub(crate) fn flood() -> anyhow::Result<String> {
+    example("flood")
+}
+
+fn example(name: &str) -> anyhow::Result<String> {
     repository::run(&mut repository::cargo(&[
         "build",
         "--quiet",
@@ -17,9 +26,9 @@ pub(crate) fn ours() -> anyhow::Result<String> {
         "-p",
         "tunnel",
         "--example",
-        "engine",
+        name,
     ]))?;
-    text(&repository::target_directory().join("release/examples/engine"))
+    text(&repository::target_directory().join("release/examples").join(name))
 }
 
 /// The named program from the environment; or Debian trixie's package, unpacked from the machine's own mirror; or what is installed.
