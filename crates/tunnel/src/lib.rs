@@ -67,8 +67,8 @@ mod switch;
 mod tun;
 mod udp;
 
-pub use counters::DropReason;
-pub use engine::{CableStatus, Engine, Failovers};
+pub use counters::{DropReason, DropTotals};
+pub use engine::{CableStatus, Engine, Failovers, LaneTotals, Telemetry};
 pub use key::{KeyError, PrivateKey, load_or_create_key};
 pub use lanes::{EngineConfig, Lanes, StartEngineError, offered_lanes};
 pub use tun::{OpenTunError, TunDevice, link_mtu};

@@ -2,7 +2,8 @@
 //!
 //! In each round every engine carries one TCP stream alone, and then under each flood. Whoever floods uses the same cores as the
 //! gateways and the load, and its datagrams cost the kernel what any do: that much is measured with the same rate of them at a port
-//! beside the engine's, which nobody reads (`elsewhere`).
+//! beside the engine's, which nobody reads (`elsewhere`). What both engines of the pair spend on a gigabyte, with the flood, is told too: it
+//! depends less on what else the machine does.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -59,17 +60,26 @@ impl Flood {
         let _server = load::serve(&ground, Place::East)?;
         let _unread = unread_port(&ground)?;
         report.ok = true;
-        for _ in 0..self.rounds {
+        for round in 0..self.rounds as usize {
+            // Each is first in some round: an engine that has just started is not what it is a little later.
+            let mut floods = FLOODS;
+            floods.rotate_left(round % FLOODS.len());
             for engine in &self.engines {
                 let program = engine.program()?;
                 let pair = Pair::start(&ground, *engine, &program, &keys, self.lanes)?;
-                for (name, flood) in FLOODS {
-                    if let Err(error) = self.measure(&ground, (name, flood), (&attacker, &keys), *engine, &mut report) {
+                for (name, flood) in floods {
+                    let result = self.measure(
+                        (&ground, &pair),
+                        (name, flood),
+                        (&attacker, &keys),
+                        *engine,
+                        &mut report,
+                    );
+                    if let Err(error) = result {
                         report.not_measured(&format!("{}, {name}", engine.name()), format!("{error:#}"));
                         report.ok = false;
                     }
                 }
-                drop(pair);
             }
         }
         fs::remove_dir_all(&folder)?;
@@ -79,7 +89,7 @@ impl Flood {
 
     fn measure(
         &self,
-        ground: &Ground,
+        (ground, pair): (&Ground, &Pair),
         (name, flood): (&str, Option<(&str, u16)>),
         (attacker, keys): (&str, &Keys),
         engine: Engine,
@@ -108,7 +118,9 @@ impl Flood {
         if flood.is_some() {
             std::thread::sleep(std::time::Duration::from_secs(1));
         }
+        let before = pair.cpu_seconds()?;
         let outcome = load::iperf(ground, [Place::West, Place::East], &[], self.seconds);
+        let used = pair.cpu_seconds()? - before;
         if let Some(flood) = flood {
             let output = flood.wait_with_output()?;
             ensure!(
@@ -119,8 +131,15 @@ impl Flood {
             let sent: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
             report.figure(&format!("{}.flood_{name}_sent_pps", engine.name()), "1/s", &[sent]);
         }
-        let figure = format!("{}.flood_{name}_gbps", engine.name());
-        report.figure(&figure, "Gbit/s", &[outcome?.bits_per_second / 1e9]);
+        let (outcome, figure) = (outcome?, format!("{}.flood_{name}", engine.name()));
+        report.figure(&format!("{figure}_gbps"), "Gbit/s", &[outcome.bits_per_second / 1e9]);
+        if outcome.bytes > 0.0 {
+            report.figure(
+                &format!("{figure}_cpu_s_per_gb"),
+                "s/GB",
+                &[used / (outcome.bytes / 1e9)],
+            );
+        }
         Ok(())
     }
 

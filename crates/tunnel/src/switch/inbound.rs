@@ -64,13 +64,16 @@ impl Switch {
         }
         let (slot, kind) = self.find(whose)?;
         let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownSession)?;
-        let inner = peer.open(from, kind, datagram, &mut self.context, &self.drops, now, wire)?;
-        // First, so that an answer to this very packet finds its way.
-        self.settle(slot, now, wire);
-        if let Some(len) = inner {
-            self.take_inner(slot, outer, len, now, wire)?;
+        let opened = peer.open(from, kind, datagram, &mut self.context, &self.drops, now, wire);
+        let taken = opened.and_then(|inner| {
+            // First, so that an answer to this very packet finds its way.
+            self.settle(slot, now, wire);
+            inner.map_or(Ok(()), |len| self.take_inner(slot, outer, len, now, wire))
+        });
+        if let (Err(reason), Some(peer)) = (&taken, self.peers.at(slot)) {
+            peer.counters().drops.count(*reason);
         }
-        Ok(Taken::Here)
+        taken.map(|()| Taken::Here)
     }
 
     /// Whose datagram is it, and which lane's? By receiver index, and for a first message by the key inside.
@@ -119,6 +122,7 @@ impl Switch {
                 } else {
                     if let Some(peer) = self.peers.at_mut(slot) {
                         peer.cable.handle_old_handshake();
+                        peer.counters().drops.count(DropReason::Replayed);
                     }
                     Err(DropReason::Replayed)
                 }
@@ -160,7 +164,6 @@ impl Switch {
         }
         let peer = self.peers.at(slot).ok_or(DropReason::UnknownSession)?;
         if !self.tables.accepts(slot, header.source) {
-            peer.counters().spoofed();
             return Err(DropReason::SpoofedSource);
         }
         if !ecn::decapsulate_in_place(inner, outer) {

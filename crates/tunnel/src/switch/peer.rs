@@ -205,6 +205,7 @@ impl Peer {
             is_used: false,
             whole_at: self.cable.whole_at(),
             lanes: u16::from(self.is_usable()) << self.lane,
+            drops: totals.drops,
         }
     }
 
@@ -226,7 +227,7 @@ impl Peer {
                 let sent = wire.send_sealed(self.remote(address), ecn::encapsulate(Ecn::of(packet)), len);
                 self.notice_size(&sent, now);
             }
-            None => drops.count(DropReason::UdpSend),
+            None => self.count_unsent(drops),
         }
     }
 
@@ -264,7 +265,7 @@ impl Peer {
             TunnResult::WriteToNetwork(answer) => {
                 let answer = Answer::copy(answer);
                 if wire.send(from, answer.bytes()).is_err() {
-                    drops.count(DropReason::UdpSend);
+                    self.count_unsent(drops);
                 }
                 if kind == Kind::Initiation {
                     self.unconfirmed = sender_index(answer.bytes());
@@ -395,13 +396,18 @@ impl Peer {
             return self.send_everywhere(datagram, drops, wire);
         }
         let Some(address) = self.cable.endpoint() else {
-            return drops.count(DropReason::UdpSend);
+            return self.count_unsent(drops);
         };
         let sent = wire.send(self.remote(address), datagram);
         if sent.is_err() {
-            drops.count(DropReason::UdpSend);
+            self.count_unsent(drops);
         }
         self.notice_size(&sent, now);
+    }
+
+    fn count_unsent(&self, drops: &Drops) {
+        drops.count(DropReason::UdpSend);
+        self.counters.drops.count(DropReason::UdpSend);
     }
 
     fn notice_size(&mut self, sent: &io::Result<()>, now: Instant) {
@@ -415,7 +421,7 @@ impl Peer {
     fn send_everywhere(&mut self, initiation: &[u8], drops: &Drops, wire: &mut impl Wire) {
         for target in self.cable.targets() {
             if let Err(error) = wire.send(self.remote(target), initiation) {
-                drops.count(DropReason::UdpSend);
+                self.count_unsent(drops);
                 self.cable.handle_send_error(format!("{target}: {error}"));
             }
         }
