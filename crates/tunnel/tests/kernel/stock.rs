@@ -16,7 +16,7 @@ use crate::bed::{Bed, PORT, must_skip, plan, wait_until};
 use crate::traffic::{assert_echo, udp};
 
 /// A running implementation; it is configured over its control socket (wireguard.com/xplatform).
-struct Stock {
+pub(crate) struct Stock {
     process: Child,
     link: String,
     control: PathBuf,
@@ -91,7 +91,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn find(program: &str, variable: &str) -> Option<PathBuf> {
+/// Where a program is, if it is anywhere.
+pub(crate) fn find(program: &str, variable: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     named
@@ -108,30 +109,7 @@ fn exchanges_packets_whoever_starts(program: &str, variable: &str, arguments: &[
     }
     let program = found.expect("checked just above");
     for (we_start, family) in [(true, 0), (false, 1)] {
-        let mut bed = Bed::new();
-        bed.east.start();
-        bed.east.route_to(&bed.west.prefixes);
-        let stock = Stock::start(&bed, &program, arguments);
-        let east_address = SocketAddr::new(bed.east.underlay[family], PORT);
-        stock.configure(&bed, (!we_start).then_some(east_address));
-        bed.west.namespace.ip(&format!("link set {} mtu 1420 up", stock.link));
-        for (prefix, source) in bed.east.prefixes.into_iter().zip(bed.west.pods) {
-            bed.west
-                .namespace
-                .ip(&format!("route add {prefix} dev {} src {source}", stock.link));
-        }
-        let mut wanted = plan(&[(&bed.west, family)]);
-        wanted.peers[0] = PeerPlan {
-            public_key: west_public_key(),
-            probe_address: None,
-            candidates: if we_start {
-                wanted.peers[0].candidates.clone()
-            } else {
-                vec![]
-            },
-            ..wanted.peers[0].clone()
-        };
-        bed.east.engine().apply(&wanted);
+        let (bed, _stock, wanted) = beside(&program, arguments, we_start, family, 1);
         if we_start {
             connected(&bed);
             assert_echo(&udp(&bed.east, 0), &udp(&bed.west, 0));
@@ -161,7 +139,40 @@ fn exchanges_packets_whoever_starts(program: &str, variable: &str, arguments: &[
     }
 }
 
-fn connected(bed: &Bed) {
+/// A bed with an engine of so many lanes in the east and a stock implementation in the west, and the plan of the former.
+pub(crate) fn beside(
+    program: &PathBuf,
+    arguments: &[&str],
+    we_start: bool,
+    family: usize,
+    lanes: u8,
+) -> (Bed, Stock, CablePlan) {
+    let mut bed = Bed::new();
+    bed.east.lanes = lanes;
+    bed.east.start();
+    bed.east.route_to(&bed.west.prefixes);
+    let stock = Stock::start(&bed, program, arguments);
+    let east_address = SocketAddr::new(bed.east.underlay[family], PORT);
+    stock.configure(&bed, (!we_start).then_some(east_address));
+    bed.west.namespace.ip(&format!("link set {} mtu 1420 up", stock.link));
+    for (prefix, source) in bed.east.prefixes.into_iter().zip(bed.west.pods) {
+        bed.west
+            .namespace
+            .ip(&format!("route add {prefix} dev {} src {source}", stock.link));
+    }
+    let mut wanted = plan(&[(&bed.west, family)]);
+    let candidates = std::mem::take(&mut wanted.peers[0].candidates);
+    wanted.peers[0] = PeerPlan {
+        public_key: west_public_key(),
+        probe_address: None,
+        candidates: if we_start { candidates } else { vec![] },
+        ..wanted.peers[0].clone()
+    };
+    bed.east.engine().apply(&wanted);
+    (bed, stock, wanted)
+}
+
+pub(crate) fn connected(bed: &Bed) {
     wait_until("the cable to the stock peer is connected", || {
         bed.east
             .cable()
