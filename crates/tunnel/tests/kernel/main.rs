@@ -11,6 +11,7 @@ mod cables;
 mod devices;
 mod ecn;
 mod flood;
+mod gro;
 mod lanes;
 mod module;
 mod soak;
