@@ -30,6 +30,7 @@ use crate::node::NodeAddresses;
 use crate::own_gateway::{self, Identity};
 use crate::status::{Facts, StatusWriter};
 use crate::sync_leader::SyncLeader;
+use crate::telemetry::Telemetry;
 use crate::verdict::{self, Convalescence, targets};
 
 /// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
@@ -260,6 +261,7 @@ impl Agent {
             }
         }
         let dead = self.dead_lanes.take(snapshot, me, &cables, now);
+        let telemetry = Telemetry::new(snapshot, me, &self.plane.telemetry(), &cables);
         let synced = sync.as_ref().map(|report| &report.synced);
         let connections = verdict::connections(snapshot, cables, &dead, &found, synced);
         member.events.take(&connections, role.active, &self.metrics, now);
@@ -271,6 +273,7 @@ impl Agent {
             trouble: self.plane.trouble(),
             is_running: self.plane.is_running(),
             failovers: self.plane.failovers(),
+            telemetry,
             malformed,
             synced: sync.map(|report| report.synced),
             cluster_dns: self.cluster_dns.borrow().clone(),

@@ -117,6 +117,10 @@ impl DataPlane {
         self.engine.as_ref().map(Engine::failovers).unwrap_or_default()
     }
 
+    pub(crate) fn telemetry(&self) -> tunnel::Telemetry {
+        self.engine.as_ref().map(Engine::telemetry).unwrap_or_default()
+    }
+
     fn start(&self) -> Result<Lanes, Trouble> {
         let tun = TunDevice::open(names::TUN_LINK).map_err(|error| Trouble::Tun(with_cause(&error)))?;
         let changed = Arc::clone(&self.changed);

@@ -49,6 +49,12 @@ fn wanted(snapshot: &Snapshot, me: &GatewayId, remote: &GatewayId) -> u16 {
     if !is_active(me) || !is_active(remote) {
         return 1;
     }
+    // All 16 bits of 16 lanes.
+    ((1u32 << offered(snapshot, me, remote)) - 1) as u16
+}
+
+/// How many lanes both ends offer.
+pub(crate) fn offered(snapshot: &Snapshot, me: &GatewayId, remote: &GatewayId) -> u8 {
     let lanes = |id: &GatewayId| {
         let gateway = snapshot.gateways.get(id);
         gateway.map_or(1, |gateway| match gateway.probe {
@@ -56,8 +62,7 @@ fn wanted(snapshot: &Snapshot, me: &GatewayId, remote: &GatewayId) -> u16 {
             ProbeMode::None => 1,
         })
     };
-    // All 16 bits of 16 lanes.
-    ((1u32 << lanes(me).min(lanes(remote)).clamp(1, 16)) - 1) as u16
+    lanes(me).min(lanes(remote)).clamp(1, 16)
 }
 
 /// For a person: "lane 1", "lanes 1 and 3".

@@ -32,6 +32,7 @@ mod own_gateway;
 mod status;
 pub mod sync;
 mod sync_leader;
+mod telemetry;
 mod verdict;
 
 pub use app::main;

@@ -11,6 +11,7 @@ use model::{Connection, ConnectionState, NodeName};
 use tunnel::Failovers;
 
 use crate::data_plane::Trouble;
+use crate::telemetry::{self, Telemetry};
 
 /// Everything that goes into a status.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) trouble: Option<&'a Trouble>,
     pub(crate) is_running: bool,
     pub(crate) failovers: Failovers,
+    pub(crate) telemetry: Telemetry,
     /// Objects that were skipped, with the reason of each.
     pub(crate) malformed: Vec<String>,
     /// What the sync leader says of itself, if this is it.
@@ -48,14 +50,19 @@ impl StatusWriter {
             .iter()
             .filter(|connection| connection.state.is_usable())
             .count();
-        let status = GatewayStatus {
+        let cable = |connection: &Connection| {
+            let status = connection_status(connection);
+            facts.telemetry.tell_cable(&connection.remote, status)
+        };
+        let status = facts.telemetry.tell(GatewayStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             connected: format!("{usable}/{}", facts.connections.len()),
             failovers: facts.failovers.count,
             last_failover_millis: facts.failovers.last.map(millis),
-            connections: facts.connections.iter().map(connection_status).collect(),
+            connections: facts.connections.iter().map(cable).collect(),
             conditions: self.conditions.clone(),
-        };
+            ..GatewayStatus::default()
+        });
         let is_due = match &self.last {
             None => true,
             Some((_, last)) if without_figures(last) != without_figures(&status) => true,
@@ -152,6 +159,8 @@ fn connection_status(connection: &Connection) -> ConnectionStatus {
             .map(|time| time.to_string()),
         rx_bytes: connection.rx_bytes,
         tx_bytes: connection.tx_bytes,
+        lanes: None,
+        drops: Vec::new(),
     }
 }
 
@@ -159,6 +168,7 @@ fn connection_status(connection: &Connection) -> ConnectionStatus {
 /// tries.
 fn without_figures(status: &GatewayStatus) -> GatewayStatus {
     let mut status = status.clone();
+    telemetry::without_counts(&mut status);
     for connection in &mut status.connections {
         connection.rtt = None;
         connection.loss_percent = None;
@@ -211,6 +221,7 @@ mod tests {
             trouble: None,
             is_running: true,
             failovers: Failovers::default(),
+            telemetry: Telemetry::default(),
             malformed: vec![],
             synced: None,
             cluster_dns: None,

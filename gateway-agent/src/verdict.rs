@@ -187,6 +187,7 @@ pub(crate) mod tests {
             is_used: true,
             whole_at: None,
             lanes: 1,
+            drops: tunnel::DropTotals::default(),
         }
     }
 

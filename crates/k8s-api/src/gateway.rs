@@ -94,6 +94,14 @@ pub struct GatewayStatus {
     /// One entry a cable.
     #[serde(default)]
     pub connections: Vec<ConnectionStatus>,
+    /// One entry a lane of the data plane, the first first; none while it does not run.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub lanes: Vec<LaneStatus>,
+    /// What the kernel does for the data plane, such as `tun_tcp` and `udp_send`: what is missing costs speed.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub offloads: Vec<String>,
     /// `Ready`, `SyncedWithBroker`, `TunUnavailable` … with reasons.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -137,6 +145,55 @@ pub struct ConnectionStatus {
     /// Bytes sent inside the cable.
     #[serde(default)]
     pub tx_bytes: u64,
+    /// Its lanes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<CableLanesStatus>,
+    /// What was dropped of it. Anyone can send what only claims to come from the other end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub drops: Vec<DropStatus>,
+}
+
+/// Lanes of one cable.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CableLanesStatus {
+    /// What both ends offer. A cable that traffic does not go by has one all the same.
+    #[schemars(range(min = 1, max = 16))]
+    pub offered: u8,
+    /// Those that carry packets.
+    #[schemars(range(min = 0, max = 16))]
+    pub used: u8,
+}
+
+/// What one lane has done since the data plane was started.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct LaneStatus {
+    /// Packets received inside cables.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets sent inside cables.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Sessions that were established.
+    pub handshakes: u64,
+    /// Packets that came to this lane and were for another.
+    pub hand_overs: u64,
+    /// What it dropped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub drops: Vec<DropStatus>,
+}
+
+/// Packets that were dropped for one reason.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct DropStatus {
+    /// One word of a closed list, the same as in the metrics.
+    pub reason: String,
+    /// How many.
+    pub packets: u64,
 }
 
 /// Round-trip times in microseconds.

@@ -31,7 +31,10 @@ pub use broker::{Broker, BrokerSpec};
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus, ProtocolSpec};
 pub use convert::{ConvertError, mirror_name};
 pub use exported_service::{EndpointPort, EndpointSpec, ExportedPortSpec, ExportedService, ExportedServiceSpec};
-pub use gateway::{AddressSpec, ConnectionStatus, Gateway, GatewaySpec, GatewayStatus, RttStatus};
+pub use gateway::{
+    AddressSpec, CableLanesStatus, ConnectionStatus, DropStatus, Gateway, GatewaySpec, GatewayStatus, LaneStatus,
+    RttStatus,
+};
 pub use mcs_import::clusterset_range;
 pub use node::node_from;
 pub use route_agent::{RouteAgent, RouteAgentSpec, RouteAgentStatus};

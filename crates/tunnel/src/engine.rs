@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use model::{CablePlan, Connection, ProbeRole, PublicKey};
 use prometheus::Registry;
 
-use crate::counters::DropReason;
+use crate::counters::{DropReason, DropTotals};
 
 /// The data plane as the rest of the agent sees it.
 pub trait Engine: Send + Sync {
@@ -17,6 +17,9 @@ pub trait Engine: Send + Sync {
 
     /// How often traffic had to leave a dead cable.
     fn failovers(&self) -> Failovers;
+
+    /// What the lanes have done since the start, the first first, and what the kernel does for them.
+    fn telemetry(&self) -> Telemetry;
 
     /// Packets dropped for this reason since the start.
     fn dropped(&self, reason: DropReason) -> u64;
@@ -63,4 +66,35 @@ pub struct CableStatus {
     pub whole_at: Option<Instant>,
     /// The lanes that carry packets: bit 0 is the first.
     pub lanes: u16,
+    /// What was dropped of what came from its other end, or was to go there, in all lanes. What does not decrypt only claims to come from
+    /// there.
+    pub drops: DropTotals,
+}
+
+/// What the data plane does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Telemetry {
+    /// One entry a lane.
+    pub lanes: Vec<LaneTotals>,
+    /// What the kernel does for the engine, by the labels of metric `tombolo_tunnel_offload`.
+    pub offloads: Vec<&'static str>,
+}
+
+/// What a lane has done since the start. Bytes are those of inner packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LaneTotals {
+    /// Packets out of cables.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets into cables.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Sessions that were established.
+    pub handshakes: u64,
+    /// Packets and datagrams that it found and gave to the lane that they are for.
+    pub hand_overs: u64,
+    /// What it dropped.
+    pub drops: DropTotals,
 }

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use prometheus::Registry;
 
 use crate::counters::DropReason;
-use crate::engine::{CableStatus, Engine, Failovers};
+use crate::engine::{CableStatus, Engine, Failovers, Telemetry};
 use crate::key::PrivateKey;
 use crate::lane::{Devices, Lane, Sockets};
 use crate::metrics;
@@ -126,6 +126,15 @@ impl Engine for Lanes {
 
     fn failovers(&self) -> Failovers {
         self.shared.failovers()
+    }
+
+    fn telemetry(&self) -> Telemetry {
+        Telemetry {
+            lanes: (0..self.shared.lanes())
+                .map(|lane| self.shared.lane_totals(lane))
+                .collect(),
+            offloads: self.shared.offloads().in_use().collect(),
+        }
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {

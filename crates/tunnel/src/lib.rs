@@ -49,6 +49,10 @@
 //! packet: it is asked at the start, and a network card that turns out not to be able is noticed at the first error. Which offloads
 //! are in use is a metric. A turn of the loop is bounded, so that a small packet waits for no more than a few large ones.
 //!
+//! **Floods.** What is no message, or for no session, costs a look at its first bytes. What is a handshake costs curve arithmetic, so
+//! there is a limit a second for all lanes together; above it a sender must prove its address with a cookie, and has then a share
+//! (`switch::crowd`). Every datagram that goes no further is counted by its reason.
+//!
 //! **Congestion marks** are copied outwards and combined inwards as RFC 6040 says ([`packet::ecn`]).
 
 mod counters;
@@ -63,8 +67,8 @@ mod switch;
 mod tun;
 mod udp;
 
-pub use counters::DropReason;
-pub use engine::{CableStatus, Engine, Failovers};
+pub use counters::{DropReason, DropTotals};
+pub use engine::{CableStatus, Engine, Failovers, LaneTotals, Telemetry};
 pub use key::{KeyError, PrivateKey, load_or_create_key};
 pub use lanes::{EngineConfig, Lanes, StartEngineError, offered_lanes};
 pub use tun::{OpenTunError, TunDevice, link_mtu};

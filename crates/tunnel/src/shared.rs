@@ -7,7 +7,7 @@ use model::{CablePlan, GatewayId, PublicKey};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::counters::{DropReason, LaneCounters, Offloads, PeerCounters, PeerTotals};
-use crate::engine::{CableStatus, Failovers};
+use crate::engine::{CableStatus, Failovers, LaneTotals};
 use crate::lane::{Found, Strays};
 
 /// What the lanes and the rest of the process both see. On the way of a packet there are only atomics here.
@@ -24,11 +24,19 @@ pub(crate) struct Shared {
 
 struct LaneShared {
     counters: LaneCounters,
-    cables: Mutex<Cables>,
+    cables: Mutex<Reported>,
     /// The newest plan that the lane has not taken yet.
     plan: Mutex<Option<Arc<CablePlan>>>,
     strays: Strays,
     wake: EventFd,
+}
+
+/// What a lane last said of its cables.
+#[derive(Default)]
+struct Reported {
+    cables: Cables,
+    /// What went through cables that are gone, so that the totals of a lane never fall.
+    gone: PeerTotals,
 }
 
 type Cables = Vec<(CableStatus, Arc<PeerCounters>)>;
@@ -134,7 +142,38 @@ impl Shared {
     }
 
     pub(crate) fn report(&self, lane: usize, cables: Cables) {
-        *lock(&self.lanes[lane].cables) = cables;
+        let mut reported = lock(&self.lanes[lane].cables);
+        let before = std::mem::replace(&mut reported.cables, cables);
+        // Both are in order of gateways, and mostly the same.
+        let mut now = reported.cables.iter().map(|(_, counters)| counters).peekable();
+        let mut gone = PeerTotals::default();
+        for (_, counters) in &before {
+            if now.next_if(|other| Arc::ptr_eq(other, counters)).is_none()
+                && !reported.cables.iter().any(|(_, other)| Arc::ptr_eq(other, counters))
+            {
+                gone += counters.totals();
+            }
+        }
+        reported.gone += gone;
+    }
+
+    /// What a lane has done since the start.
+    pub(crate) fn lane_totals(&self, lane: usize) -> LaneTotals {
+        let counters = self.counters(lane);
+        let reported = lock(&self.lanes[lane].cables);
+        let mut totals = reported.gone;
+        for (_, counters) in &reported.cables {
+            totals += counters.totals();
+        }
+        LaneTotals {
+            rx_packets: totals.rx_packets,
+            rx_bytes: totals.rx_bytes,
+            tx_packets: totals.tx_packets,
+            tx_bytes: totals.tx_bytes,
+            handshakes: totals.handshakes,
+            hand_overs: counters.hand_overs(),
+            drops: counters.drops.totals(),
+        }
     }
 
     pub(crate) fn report_failovers(&self, failovers: Failovers) {
@@ -153,14 +192,14 @@ impl Shared {
     pub(crate) fn cables(&self) -> Vec<(CableStatus, PeerTotals)> {
         let mut others: BTreeMap<GatewayId, (u16, PeerTotals)> = BTreeMap::new();
         for lane in self.lanes.iter().skip(1) {
-            for (status, counters) in lock(&lane.cables).iter() {
+            for (status, counters) in &lock(&lane.cables).cables {
                 let (up, totals) = others.entry(status.connection.remote.clone()).or_default();
                 *up |= status.lanes;
                 *totals += counters.totals();
             }
         }
-        let cables = lock(&self.lanes[0].cables);
-        let with_totals = cables.iter().map(|(status, counters)| {
+        let first = lock(&self.lanes[0].cables);
+        let with_totals = first.cables.iter().map(|(status, counters)| {
             let mut status = status.clone();
             let mut totals = counters.totals();
             if let Some((up, of_others)) = others.get(&status.connection.remote) {
@@ -169,6 +208,7 @@ impl Shared {
             }
             status.connection.rx_bytes = totals.rx_bytes;
             status.connection.tx_bytes = totals.tx_bytes;
+            status.drops = totals.drops;
             (status, totals)
         });
         with_totals.collect()

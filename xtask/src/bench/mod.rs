@@ -8,6 +8,7 @@ mod cables;
 mod dataplane;
 mod dns;
 mod failover;
+mod flood;
 mod lanes;
 
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ enum What {
     Failover(failover::Failover),
     /// Our data plane beside plain veth, wireguard-go and boringtun-cli
     Dataplane(dataplane::Dataplane),
+    /// An established flow while a third party floods its gateway
+    Flood(flood::Flood),
     /// Our name server beside NSD, Knot and BIND
     Dns(dns::Dns),
     /// Our data plane with 1, 2, 4 … lanes
@@ -50,6 +53,7 @@ impl Bench {
             What::Cables(bench) => bench.run()?,
             What::Failover(failover) => failover.run()?,
             What::Dataplane(bench) => bench.run()?,
+            What::Flood(bench) => bench.run()?,
             What::Dns(bench) => bench.run()?,
             What::Lanes(bench) => bench.run()?,
         };

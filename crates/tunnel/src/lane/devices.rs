@@ -53,6 +53,14 @@ impl Devices {
         &self.sockets
     }
 
+    /// What a network card turned out not to do is told as not in use.
+    pub(super) fn tell_offloads(&self) {
+        let mut ports = std::iter::once(&self.sockets.port).chain(&self.sockets.own);
+        if ports.any(|port| !port.splits()) {
+            self.shared.offloads().give_up_splitting();
+        }
+    }
+
     /// Sends and delivers all that was kept back to go with others.
     pub(super) fn flush(&mut self) {
         self.flush_run();

@@ -105,6 +105,7 @@ impl Lane {
             if changed || now >= next_report {
                 next_report = now + REPORT_EVERY;
                 self.shared.report(self.number, self.switch.status(now));
+                self.devices.tell_offloads();
                 if self.number == 0 {
                     self.shared.report_failovers(self.switch.failovers());
                 }

@@ -1,15 +1,19 @@
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::x25519;
 use model::PublicKey;
 
+use super::crowd::Crowd;
 use crate::key::PrivateKey;
 
 /// What all lanes know together of handshakes. Asked once a handshake, so it may lock.
 ///
-/// The limiter is one, so that a flood is bounded whoever it claims to be from and whichever lane it names. And so is the memory of
+/// The limiter is one, so that a flood is bounded whoever it claims to be from and whichever lane it names, and so is the [`Crowd`] of
+/// those who can prove their address. And so is the memory of
 /// the times in initiations: every session remembers the last one of its own, so that without this one that was recorded on one lane
 /// could be replayed on another.
 pub(crate) struct Handshakes {
@@ -20,6 +24,7 @@ pub(crate) struct Handshakes {
 struct State {
     limit: u64,
     limiter: Arc<RateLimiter>,
+    crowd: Crowd,
     times: HashMap<PublicKey, Times>,
 }
 
@@ -43,6 +48,7 @@ impl Handshakes {
             state: Mutex::new(State {
                 limit,
                 limiter: Arc::new(RateLimiter::new(key.public(), limit)),
+                crowd: Crowd::new(Instant::now()),
                 times: HashMap::new(),
             }),
         }
@@ -55,11 +61,27 @@ impl Handshakes {
         if limit != state.limit {
             state.limit = limit;
             state.limiter = Arc::new(RateLimiter::new(&self.public_key, limit));
+            state.crowd = Crowd::new(Instant::now());
         }
     }
 
     pub(super) fn limiter(&self) -> Arc<RateLimiter> {
         self.lock().limiter.clone()
+    }
+
+    /// Whether a message that the limiter let through may cost us the arithmetic of a handshake.
+    pub(super) fn is_affordable(&self, from: IpAddr) -> bool {
+        let mut state = self.lock();
+        let limit = state.limit;
+        state.crowd.admit(from, limit)
+    }
+
+    /// Lets time pass: what was counted in a second is forgotten after it.
+    pub(super) fn tick(&self, now: Instant) {
+        let mut state = self.lock();
+        state.crowd.forget(now);
+        // It looks at the clock itself.
+        state.limiter.reset_count();
     }
 
     /// Whether no lane has seen this initiation of the peer, and it is not too old to tell. From now on it was seen. To be asked of

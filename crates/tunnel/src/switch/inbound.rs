@@ -64,13 +64,16 @@ impl Switch {
         }
         let (slot, kind) = self.find(whose)?;
         let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownSession)?;
-        let inner = peer.open(from, kind, datagram, &mut self.context, &self.drops, now, wire)?;
-        // First, so that an answer to this very packet finds its way.
-        self.settle(slot, now, wire);
-        if let Some(len) = inner {
-            self.take_inner(slot, outer, len, now, wire)?;
+        let opened = peer.open(from, kind, datagram, &mut self.context, &self.drops, now, wire);
+        let taken = opened.and_then(|inner| {
+            // First, so that an answer to this very packet finds its way.
+            self.settle(slot, now, wire);
+            inner.map_or(Ok(()), |len| self.take_inner(slot, outer, len, now, wire))
+        });
+        if let (Err(reason), Some(peer)) = (&taken, self.peers.at(slot)) {
+            peer.counters().drops.count(*reason);
         }
-        Ok(Taken::Here)
+        taken.map(|()| Taken::Here)
     }
 
     /// Whose datagram is it, and which lane's? By receiver index, and for a first message by the key inside.
@@ -119,6 +122,7 @@ impl Switch {
                 } else {
                     if let Some(peer) = self.peers.at_mut(slot) {
                         peer.cable.handle_old_handshake();
+                        peer.counters().drops.count(DropReason::Replayed);
                     }
                     Err(DropReason::Replayed)
                 }
@@ -126,12 +130,14 @@ impl Switch {
         }
     }
 
-    /// Lets a handshake message through if it was made for our key, and in a flood only if its sender owns its address.
+    /// Lets a handshake message through if it was made for our key, and in a flood only if its sender owns its address and has not had
+    /// its share.
     fn admit(&self, from: Remote, datagram: &[u8], wire: &mut impl Wire) -> Result<(), DropReason> {
         let mut cookie = [0; COOKIE_REPLY];
         let limiter = self.handshakes.limiter();
         match limiter.verify_packet(Some(from.address.ip()), datagram, &mut cookie) {
-            Ok(_) => Ok(()),
+            Ok(_) if self.handshakes.is_affordable(from.address.ip()) => Ok(()),
+            Ok(_) => Err(DropReason::RateLimited),
             Err(TunnResult::WriteToNetwork(reply)) => {
                 if wire.send(from, reply).is_err() {
                     self.drops.count(DropReason::UdpSend);
@@ -158,7 +164,6 @@ impl Switch {
         }
         let peer = self.peers.at(slot).ok_or(DropReason::UnknownSession)?;
         if !self.tables.accepts(slot, header.source) {
-            peer.counters().spoofed();
             return Err(DropReason::SpoofedSource);
         }
         if !ecn::decapsulate_in_place(inner, outer) {

@@ -7,10 +7,11 @@
 //!
 //! * `tables`: prefix → cluster, cluster → live peer.
 //! * `peer`: one cable: its `Tunn`, its liveness, its counters.
-//! * `handshakes`, `ways`: what all lanes know together of handshakes, and of gateways in use.
+//! * `handshakes`, `crowd`, `ways`: what all lanes know together of handshakes, and of gateways in use.
 //! * `outbound`: from the TUN device into a cable.
 //! * `inbound`: from a socket to a peer, and out of its cable.
 
+mod crowd;
 mod handshakes;
 mod inbound;
 mod initiation;
@@ -183,8 +184,7 @@ impl Switch {
     /// Lets time pass: timers of every session, handshakes and probes that are due. To be called at [`Self::next_tick`].
     pub(crate) fn tick(&mut self, now: Instant, wire: &mut impl Wire) {
         self.icmp_budget = ICMP_PER_TICK;
-        // It looks at the clock itself, and forgets once a second.
-        self.handshakes.limiter().reset_count();
+        self.handshakes.tick(now);
         // Cables that carry traffic come first when many have to shake hands at once.
         let mut handshakes = HANDSHAKES_PER_TICK;
         for chosen_first in [true, false] {

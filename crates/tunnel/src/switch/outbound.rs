@@ -49,6 +49,7 @@ impl Switch {
         let mtu = self.mtu.min(peer.cable.mtu());
         let mut segments = segment(header, &mut packet[..ip.total_len]).map_err(|_| DropReason::BadOffload)?;
         if segments.largest() > largest(&ip, mtu) {
+            peer.counters().drops.count(DropReason::TooBig);
             self.refuse(&ip, segments.as_read(), mtu, wire);
             return Err(DropReason::TooBig);
         }

@@ -139,7 +139,8 @@ fn metrics_name_the_cable_and_forget_it_with_the_plan() {
         format!("tombolo_cable_transmit_packets_total{labels} 1"),
         format!("tombolo_cable_receive_bytes_total{labels} 32"),
         format!("tombolo_cable_handshakes_total{labels} "),
-        r#"tombolo_tunnel_dropped_packets_total{reason="spoofed_source"} 0"#.to_owned(),
+        r#"tombolo_tunnel_lane_transmit_packets_total{lane="0"} 1"#.to_owned(),
+        r#"tombolo_tunnel_dropped_packets_total{lane="0",reason="spoofed_source"} 0"#.to_owned(),
     ] {
         // A packet may arrive before the thread that sent it has counted it.
         wait_until(&line, || scrape().contains(&line));
@@ -149,4 +150,10 @@ fn metrics_name_the_cable_and_forget_it_with_the_plan() {
     bed.east.engine().apply(&model::CablePlan::default());
     wait_until("the cable is gone", || bed.east.engine().status().is_empty());
     assert!(!scrape().contains(labels));
+    // A scraper takes a counter that falls for one that began anew.
+    let kept = scrape();
+    assert!(
+        kept.contains(r#"tombolo_tunnel_lane_transmit_packets_total{lane="0"} 1"#),
+        "{kept}"
+    );
 }

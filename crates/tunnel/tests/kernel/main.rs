@@ -5,10 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod allocations;
+mod attacker;
 mod bed;
 mod cables;
 mod devices;
 mod ecn;
+mod flood;
+mod gro;
 mod lanes;
 mod module;
 mod soak;

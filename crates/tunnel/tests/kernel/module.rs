@@ -16,7 +16,7 @@ use model::{ConnectionState, PeerPlan};
 use tunnel::Engine;
 
 use crate::bed::{Bed, PORT, must_skip, plan};
-use crate::stock::{west_key_bytes, west_public_key};
+use crate::stock::{add_neighbour, hand_overs, west_key_bytes, west_public_key};
 
 /// A running machine in west's place: it has west's addresses, on a bridge with west's end of the underlay.
 struct Machine {
@@ -126,8 +126,9 @@ fn the_kernel_module_exchanges_packets_whoever_starts() {
     if must_skip(None) {
         return;
     }
-    for (we_start, family) in [(true, 0), (false, 1)] {
+    for (we_start, family, lanes) in [(true, 0, 1), (false, 1, 4)] {
         let mut bed = Bed::new();
+        bed.east.lanes = lanes;
         bed.east.start();
         bed.east.route_to(&bed.west.prefixes);
         let mut wanted = plan(&[(&bed.west, family)]);
@@ -138,23 +139,30 @@ fn the_kernel_module_exchanges_packets_whoever_starts() {
             candidates: if we_start { candidates } else { Vec::new() },
             ..wanted.peers[0].clone()
         };
+        add_neighbour(&mut wanted, lanes);
         let east_address = SocketAddr::new(bed.east.underlay[family], PORT);
         let machine = Machine::boot(&bed, &directory, (!we_start).then_some(east_address));
         bed.east.engine().apply(&wanted);
         for pod in bed.west.pods {
-            assert_echo(&bed, &machine, pod);
+            assert_echo(&bed, &machine, pod, 8_000_000);
         }
         machine.wait_until("the cable is connected", || {
-            bed.east
-                .cable()
-                .is_some_and(|cable| cable.state == ConnectionState::Connected)
+            let cables = bed.east.engine().status();
+            cables
+                .iter()
+                .any(|cable| cable.connection.state == ConnectionState::Connected)
+        });
+        // Its one lane is the first, but streams are spread over all that we have for others.
+        machine.wait_until("a stream has come to another lane", || {
+            assert_echo(&bed, &machine, bed.west.pods[0], 10_000);
+            lanes == 1 || hand_overs(&bed.east) > 0
         });
     }
 }
 
 /// Sends bytes to the machine's echo and compares what comes back.
-fn assert_echo(bed: &Bed, machine: &Machine, pod: IpAddr) {
-    let bytes: Vec<u8> = (0..2_000_000_u32)
+fn assert_echo(bed: &Bed, machine: &Machine, pod: IpAddr, len: u32) {
+    let bytes: Vec<u8> = (0..len / 4)
         .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
         .collect();
     let target = SocketAddr::new(pod, 7);

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use model::{CablePlan, ConnectionState, PeerPlan};
-use tunnel::{DropReason, Engine};
+use model::{CablePlan, Connection, ConnectionState, GatewayId, PeerPlan, probe_address};
+use tunnel::{DropReason, Engine, PrivateKey};
 
-use crate::bed::{Bed, PORT, must_skip, plan, wait_until};
+use crate::bed::{Bed, PORT, Side, must_skip, plan, wait_until};
 use crate::traffic::{assert_echo, udp};
 
 /// A running implementation; it is configured over its control socket (wireguard.com/xplatform).
-struct Stock {
+pub(crate) struct Stock {
     process: Child,
     link: String,
     control: PathBuf,
@@ -91,7 +91,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn find(program: &str, variable: &str) -> Option<PathBuf> {
+/// Where a program is, if it is anywhere.
+pub(crate) fn find(program: &str, variable: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     named
@@ -108,30 +109,8 @@ fn exchanges_packets_whoever_starts(program: &str, variable: &str, arguments: &[
     }
     let program = found.expect("checked just above");
     for (we_start, family) in [(true, 0), (false, 1)] {
-        let mut bed = Bed::new();
-        bed.east.start();
-        bed.east.route_to(&bed.west.prefixes);
-        let stock = Stock::start(&bed, &program, arguments);
-        let east_address = SocketAddr::new(bed.east.underlay[family], PORT);
-        stock.configure(&bed, (!we_start).then_some(east_address));
-        bed.west.namespace.ip(&format!("link set {} mtu 1420 up", stock.link));
-        for (prefix, source) in bed.east.prefixes.into_iter().zip(bed.west.pods) {
-            bed.west
-                .namespace
-                .ip(&format!("route add {prefix} dev {} src {source}", stock.link));
-        }
-        let mut wanted = plan(&[(&bed.west, family)]);
-        wanted.peers[0] = PeerPlan {
-            public_key: west_public_key(),
-            probe_address: None,
-            candidates: if we_start {
-                wanted.peers[0].candidates.clone()
-            } else {
-                vec![]
-            },
-            ..wanted.peers[0].clone()
-        };
-        bed.east.engine().apply(&wanted);
+        let lanes = if we_start { 1 } else { 4 };
+        let (bed, _stock, wanted) = beside(&program, arguments, we_start, family, lanes);
         if we_start {
             connected(&bed);
             assert_echo(&udp(&bed.east, 0), &udp(&bed.west, 0));
@@ -141,7 +120,12 @@ fn exchanges_packets_whoever_starts(program: &str, variable: &str, arguments: &[
         }
         assert_echo(&udp(&bed.east, 1), &udp(&bed.west, 1));
         assert_echo(&udp(&bed.west, 1), &udp(&bed.east, 1));
-        let cable = bed.east.cable().unwrap();
+        // Its one lane is the first, but flows are spread over all that we have for others.
+        wait_until("a flow has come to another lane", || {
+            assert_echo(&udp(&bed.east, 0), &udp(&bed.west, 0));
+            lanes == 1 || hand_overs(&bed.east) > 0
+        });
+        let cable = stock_cable(&bed).unwrap();
         assert_eq!(
             cable.remote_address,
             Some(SocketAddr::new(bed.west.underlay[family], PORT))
@@ -161,12 +145,71 @@ fn exchanges_packets_whoever_starts(program: &str, variable: &str, arguments: &[
     }
 }
 
-fn connected(bed: &Bed) {
-    wait_until("the cable to the stock peer is connected", || {
-        bed.east
-            .cable()
-            .is_some_and(|cable| cable.state == ConnectionState::Connected)
+/// A bed with an engine of so many lanes in the east and a stock implementation in the west, and the plan of the former.
+pub(crate) fn beside(
+    program: &PathBuf,
+    arguments: &[&str],
+    we_start: bool,
+    family: usize,
+    lanes: u8,
+) -> (Bed, Stock, CablePlan) {
+    let mut bed = Bed::new();
+    bed.east.lanes = lanes;
+    bed.east.start();
+    bed.east.route_to(&bed.west.prefixes);
+    let stock = Stock::start(&bed, program, arguments);
+    let east_address = SocketAddr::new(bed.east.underlay[family], PORT);
+    stock.configure(&bed, (!we_start).then_some(east_address));
+    bed.west.namespace.ip(&format!("link set {} mtu 1420 up", stock.link));
+    for (prefix, source) in bed.east.prefixes.into_iter().zip(bed.west.pods) {
+        bed.west
+            .namespace
+            .ip(&format!("route add {prefix} dev {} src {source}", stock.link));
+    }
+    let mut wanted = plan(&[(&bed.west, family)]);
+    let candidates = std::mem::take(&mut wanted.peers[0].candidates);
+    wanted.peers[0] = PeerPlan {
+        public_key: west_public_key(),
+        probe_address: None,
+        candidates: if we_start { candidates } else { vec![] },
+        ..wanted.peers[0].clone()
+    };
+    add_neighbour(&mut wanted, lanes);
+    bed.east.engine().apply(&wanted);
+    (bed, stock, wanted)
+}
+
+/// A peer of our own kind beside the stock one, for whose lanes flows are spread over all lanes. It is never there.
+pub(crate) fn add_neighbour(plan: &mut CablePlan, lanes: u8) {
+    let public_key = PrivateKey::generate().public_key();
+    plan.peers.push(PeerPlan {
+        gateway: GatewayId {
+            cluster: "north".parse().unwrap(),
+            node: "gw".parse().unwrap(),
+        },
+        public_key,
+        candidates: Vec::new(),
+        probe_address: Some(probe_address(&public_key)),
+        mtu: 1420,
+        lanes,
     });
+}
+
+/// What its lanes found and gave to another.
+pub(crate) fn hand_overs(side: &Side) -> u64 {
+    let telemetry = side.engine().telemetry();
+    telemetry.lanes.iter().map(|lane| lane.hand_overs).sum()
+}
+
+pub(crate) fn connected(bed: &Bed) {
+    wait_until("the cable to the stock peer is connected", || {
+        stock_cable(bed).is_some_and(|cable| cable.state == ConnectionState::Connected)
+    });
+}
+
+fn stock_cable(bed: &Bed) -> Option<Connection> {
+    let cables = bed.east.engine().status().into_iter().map(|status| status.connection);
+    cables.into_iter().find(|cable| cable.remote == bed.west.id)
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn a_sender_learns_the_mtu_of_the_cable() {
     assert!(bed.east.engine().dropped(DropReason::TooBig) >= 2);
 }
 
-pub(crate) fn set_option(socket: &UdpSocket, level: i32, (name, value): (i32, i32)) {
+pub(crate) fn set_option(socket: &impl AsRawFd, level: i32, (name, value): (i32, i32)) {
     let len = size_of::<i32>() as libc::socklen_t;
     // SAFETY: the descriptor is open and the pointer refers to an int of the length given.
     let rc = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };

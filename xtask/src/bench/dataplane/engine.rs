@@ -84,6 +84,11 @@ impl Keys {
         }
         Ok(Self { files, public })
     }
+
+    /// The public key of the eastern end.
+    pub(crate) fn of_east(&self) -> &str {
+        &self.public[1]
+    }
 }
 
 impl Pair {
@@ -263,7 +268,8 @@ pub(crate) fn peak_rss_mb(pid: u32) -> anyhow::Result<f64> {
     Ok(kib * 1024.0 / 1e6)
 }
 
-const PORT: u16 = 4510;
+/// The UDP port of every engine.
+pub(crate) const PORT: u16 = 4510;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// `USER_HZ`, which is 100 on every architecture that Linux runs containers on.
 const TICKS_PER_SECOND: f64 = 100.0;

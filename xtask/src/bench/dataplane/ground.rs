@@ -1,12 +1,13 @@
-//! Four network namespaces in a row, and the links between them.
+//! Four network namespaces in a row, the links between them, and a fifth beside them.
 //!
 //! ```text
 //! client ── west ══ underlay, 1,500 ══ east ── server
 //! 10.201.1.2  10.201.0.1        10.202.0.1  10.202.1.2
+//!                               198.51.100.1 ── stranger
 //! ```
 //!
 //! Local traffic runs between the addresses of `west` and `east`, forwarded traffic from `client` to `server`. Both stay the same
-//! whatever carries them: an engine only changes the two routes.
+//! whatever carries them: an engine only changes the two routes. The stranger reaches the underlay address of `east` and nothing else.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -18,7 +19,7 @@ use nix::unistd::Pid;
 
 /// The namespaces; removed when dropped.
 pub(crate) struct Ground {
-    names: [String; 4],
+    names: [String; PLACES],
 }
 
 /// One of the namespaces.
@@ -28,6 +29,7 @@ pub(crate) enum Place {
     West,
     East,
     Server,
+    Stranger,
 }
 
 impl Place {
@@ -38,6 +40,7 @@ impl Place {
             Self::West => "10.201.0.1",
             Self::East => "10.202.0.1",
             Self::Server => "10.202.1.2",
+            Self::Stranger => "198.51.100.2",
         }
     }
 
@@ -45,6 +48,9 @@ impl Place {
     pub(crate) fn underlay(self) -> &'static str {
         if self == Self::West { "192.0.2.1" } else { "192.0.2.2" }
     }
+
+    /// Where the stranger finds `east`.
+    pub(crate) const EXPOSED: &str = "198.51.100.1";
 
     /// What lies at and behind a gateway.
     pub(crate) fn prefix(self) -> &'static str {
@@ -63,14 +69,19 @@ impl Place {
 
 impl Ground {
     pub(crate) fn build() -> anyhow::Result<Self> {
-        let names = ["c", "w", "e", "s"].map(|place| format!("tombolo-bench-{}-{place}", std::process::id()));
+        let names = ["c", "w", "e", "s", "x"].map(|place| format!("tombolo-bench-{}-{place}", std::process::id()));
         remove_when_interrupted(names.clone())?;
         let ground = Self { names };
         for name in &ground.names {
             run(Command::new("ip").args(["netns", "add", name]))?;
         }
-        let [client, west, east, server] = &ground.names;
-        for (ends, from, to) in [("lan", client, west), ("wan", west, east), ("lan", east, server)] {
+        let [client, west, east, server, stranger] = &ground.names;
+        for (ends, from, to) in [
+            ("lan", client, west),
+            ("wan", west, east),
+            ("lan", east, server),
+            ("wild", east, stranger),
+        ] {
             // The end towards the east has an `e` behind it, as `west` and `east` have two links of a kind.
             run(Command::new("ip")
                 .args(["-n", from, "link", "add", &format!("{ends}-e"), "type", "veth"])
@@ -103,6 +114,8 @@ impl Ground {
                     "address add 192.0.2.2/24 dev wan-w",
                     "link set wan-w up",
                     "address add 10.202.0.1/32 dev lo",
+                    "address add 198.51.100.1/24 dev wild-e",
+                    "link set wild-e up",
                 ][..],
             ),
             (
@@ -112,6 +125,10 @@ impl Ground {
                     "link set lan-w up",
                     "route add default via 10.202.1.1",
                 ][..],
+            ),
+            (
+                Place::Stranger,
+                &["address add 198.51.100.2/24 dev wild-w", "link set wild-w up"][..],
             ),
         ] {
             ground.ip(place, "link set lo up")?;
@@ -195,8 +212,10 @@ impl Drop for Ground {
     }
 }
 
+const PLACES: usize = 5;
+
 /// Ends what runs in the namespaces, and removes them.
-fn remove(names: &[String]) {
+fn remove(names: &[String; PLACES]) {
     for name in names {
         let pids = Command::new("ip").args(["netns", "pids", name]).output();
         let pids = pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
@@ -221,7 +240,7 @@ fn remove(names: &[String]) {
 
 /// Ctrl-C ends a process without dropping anything, so a thread waits for it. Threads that start later inherit that they do not;
 /// programs that are started do not inherit it.
-fn remove_when_interrupted(names: [String; 4]) -> anyhow::Result<()> {
+fn remove_when_interrupted(names: [String; PLACES]) -> anyhow::Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().context("cannot wait for Ctrl-C")?;
     std::thread::spawn(move || {

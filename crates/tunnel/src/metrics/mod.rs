@@ -1,3 +1,5 @@
+mod lanes;
+
 use std::sync::Arc;
 
 use model::ConnectionState;
@@ -5,14 +7,15 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::counters::DropReason;
 use crate::shared::Shared;
 
 /// Adds the metrics of an engine to a registry. Everything is read when scraped; the packet loop only counts.
 pub(crate) fn register(shared: Arc<Shared>, registry: &Registry) -> prometheus::Result<()> {
+    registry.register(Box::new(lanes::Metrics::new(shared.clone())?))?;
     registry.register(Box::new(Metrics::new(shared)?))
 }
 
+/// Those of cables.
 struct Metrics {
     shared: Arc<Shared>,
     rx_packets: IntCounterVec,
@@ -20,7 +23,7 @@ struct Metrics {
     tx_packets: IntCounterVec,
     tx_bytes: IntCounterVec,
     handshakes: IntCounterVec,
-    spoofed: IntCounterVec,
+    dropped: IntCounterVec,
     connected: IntGaugeVec,
     rtt: GaugeVec,
     rtt_p95: GaugeVec,
@@ -29,10 +32,7 @@ struct Metrics {
     mtu: IntGaugeVec,
     failovers: IntCounter,
     last_failover: Gauge,
-    dropped: IntCounterVec,
-    lane_work: IntCounterVec,
     lanes_connected: IntGaugeVec,
-    offload: IntGaugeVec,
 }
 
 impl Metrics {
@@ -60,9 +60,12 @@ impl Metrics {
                 "tombolo_cable_handshakes_total",
                 "Sessions that were established on a cable",
             )?,
-            spoofed: counter(
-                "tombolo_cable_spoofed_packets_total",
-                "Packets of a cable whose source is not in a prefix of its cluster",
+            dropped: IntCounterVec::new(
+                Opts::new(
+                    "tombolo_cable_dropped_packets_total",
+                    "Packets of a cable that were dropped; what does not decrypt only claims to be of one",
+                ),
+                &["cluster", "gateway", "reason"],
             )?,
             connected: IntGaugeVec::new(
                 Opts::new(
@@ -108,39 +111,21 @@ impl Metrics {
                 Opts::new("tombolo_cable_loss_ratio", "Lost share of the last probes"),
                 CABLE_LABELS,
             )?,
-            dropped: IntCounterVec::new(
-                Opts::new(
-                    "tombolo_tunnel_dropped_packets_total",
-                    "Packets that the data plane dropped",
-                ),
-                &["reason"],
-            )?,
-            lane_work: IntCounterVec::new(
-                Opts::new("tombolo_tunnel_lane_work_total", "What the lanes of the data plane did"),
-                &["lane", "work"],
-            )?,
             lanes_connected: IntGaugeVec::new(
                 Opts::new("tombolo_cable_lanes", "Lanes of a cable that carry packets"),
                 CABLE_LABELS,
             )?,
-            offload: IntGaugeVec::new(
-                Opts::new(
-                    "tombolo_tunnel_offload",
-                    "1 if the kernel does this for the data plane, else 0",
-                ),
-                &["feature"],
-            )?,
         })
     }
 
-    fn families(&self) -> [&dyn Collector; 18] {
+    fn families(&self) -> [&dyn Collector; 15] {
         [
             &self.rx_packets,
             &self.rx_bytes,
             &self.tx_packets,
             &self.tx_bytes,
             &self.handshakes,
-            &self.spoofed,
+            &self.dropped,
             &self.connected,
             &self.rtt,
             &self.rtt_p95,
@@ -149,10 +134,7 @@ impl Metrics {
             &self.mtu,
             &self.failovers,
             &self.last_failover,
-            &self.dropped,
-            &self.lane_work,
             &self.lanes_connected,
-            &self.offload,
         ]
     }
 }
@@ -170,9 +152,8 @@ impl Collector for Metrics {
             &self.tx_packets,
             &self.tx_bytes,
             &self.handshakes,
-            &self.spoofed,
         ];
-        for counter in counters.into_iter().chain([&self.dropped, &self.lane_work]) {
+        for counter in counters.into_iter().chain([&self.dropped]) {
             counter.reset();
         }
         self.connected.reset();
@@ -194,10 +175,14 @@ impl Collector for Metrics {
                 totals.tx_packets,
                 totals.tx_bytes,
                 totals.handshakes,
-                totals.spoofed,
             ];
             for (counter, value) in counters.into_iter().zip(values) {
                 counter.with_label_values(labels).inc_by(value);
+            }
+            // Cables are many, and reasons too: only what there was.
+            for (reason, count) in totals.drops.iter() {
+                let labels = &[labels[0], labels[1], reason.label()];
+                self.dropped.with_label_values(labels).inc_by(count);
             }
             let connected = status.connection.state == ConnectionState::Connected;
             self.connected.with_label_values(labels).set(i64::from(connected));
@@ -218,20 +203,6 @@ impl Collector for Metrics {
             if let Some(loss) = status.connection.loss_percent {
                 self.loss.with_label_values(labels).set(loss / 100.0);
             }
-        }
-        for reason in DropReason::ALL {
-            self.dropped
-                .with_label_values(&[reason.label()])
-                .inc_by(self.shared.dropped(*reason));
-        }
-        for lane in 0..self.shared.lanes() {
-            for (work, count) in self.shared.counters(lane).labelled() {
-                let labels = &[lane.to_string(), work.to_owned()];
-                self.lane_work.with_label_values(labels).inc_by(count);
-            }
-        }
-        for (feature, used) in self.shared.offloads().labelled() {
-            self.offload.with_label_values(&[feature]).set(used.into());
         }
         self.families().into_iter().flat_map(Collector::collect).collect()
     }
