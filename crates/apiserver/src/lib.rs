@@ -9,7 +9,7 @@
 //!  rest    what the verbs do: create, update, delete, list                  pure: a transaction in, an outcome out
 //!   │        with  kinds   (tables and rules of kinds)    schema  (defaults, pruning, validation)
 //!   │              patch   (merge, JSON, strategic)       apply   (who owns which field)
-//!   │              rbac    (who may do what)              auth    (whose token is this)
+//!   │              rbac    (who may do what)              auth    (tokens: whose, and new ones)
 //!   │              cel     (rules as expressions)         admission  (policies on everybody's writes)
 //!  store   objects, one revision counter, bounded history              pure and synchronous; answers every read
 //!   │

@@ -111,6 +111,14 @@ impl Status {
         status
     }
 
+    /// A document that comes in one media type, which the client does not accept.
+    pub(crate) fn only_as(kind: &str) -> Self {
+        Self {
+            message: format!("406: Not Acceptable\n\nAvailable representations: {kind}"),
+            ..Self::not_acceptable()
+        }
+    }
+
     pub(crate) fn unsupported_media_type() -> Self {
         let mut status = Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
         status.details = Some(Box::new(json!({})));

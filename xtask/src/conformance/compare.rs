@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::names::{Names, masked};
@@ -130,6 +131,9 @@ impl Walk<'_> {
     }
 
     fn text(&mut self, place: &str, key: &str, theirs: &str, ours: &str) {
+        if let Some((theirs, ours)) = described(theirs).zip(claims(ours)) {
+            self.value(&format!("{place} claims"), "", &theirs, &ours);
+        }
         let same = match key {
             "uid" | "token" | "continue" | "clusterIP" | "clusterIPs"
                 if theirs != ours && !matches!(theirs, "None" | "") =>
@@ -170,6 +174,31 @@ impl Walk<'_> {
     fn differ(&mut self, place: &str, theirs: &str, ours: &str) {
         self.differences.push(Difference::new(place, theirs, ours));
     }
+}
+
+/// The claims of a token that the recorder replaced by what it contains: `<JWT header {…} payload {…}>`.
+fn described(text: &str) -> Option<Value> {
+    let (_, payload) = text.strip_prefix("<JWT ")?.strip_suffix('>')?.split_once(" payload ")?;
+    serde_json::from_str(payload).ok().map(since_issued)
+}
+
+/// The claims of a token.
+fn claims(token: &str) -> Option<Value> {
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok().map(since_issued)
+}
+
+/// Times count from when the token was issued.
+fn since_issued(mut claims: Value) -> Value {
+    let issued = claims["iat"].as_i64().unwrap_or_default();
+    for claim in ["/exp", "/nbf", "/iat", "/kubernetes.io/warnafter"] {
+        if let Some(at) = claims.pointer_mut(claim)
+            && let Some(second) = at.as_i64()
+        {
+            *at = (second - issued).into();
+        }
+    }
+    claims
 }
 
 /// A value on a part of a line.
@@ -219,6 +248,16 @@ mod tests {
             places(&status(&["a", "b"]), &status(&["a", "b", "c"])),
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn of_tokens_the_claims_count() {
+        let token = |claims: &Value| format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let theirs =
+            json!({"token": r#"<JWT header {"alg":"RS256"} payload {"aud":["a"],"exp":160,"iat":100,"jti":"x"}>"#});
+        let ours = |exp: u32| json!({"token": token(&json!({"aud": ["a"], "exp": exp, "iat": 500, "jti": "x"}))});
+        assert_eq!(places(&theirs, &ours(560)), Vec::<String>::new());
+        assert_eq!(places(&theirs, &ours(600)), [".token claims.exp"]);
     }
 
     #[test]

@@ -30,13 +30,15 @@ mod page;
 mod read;
 mod scale;
 mod special;
+mod token;
 mod update;
 
 pub(crate) use cascade::{root_ca, settle};
 pub(crate) use create::create;
 pub(crate) use delete::{DeleteOptions, delete, delete_collection};
 pub(crate) use read::{List, ListQuery, get, list};
-pub(crate) use special::{bind_pod, evict_pod, request_token};
+pub(crate) use special::{bind_pod, evict_pod};
+pub(crate) use token::request_token;
 pub(crate) use update::{Change, update};
 
 /// What becomes of fields that the schema does not know.

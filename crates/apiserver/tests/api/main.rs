@@ -10,4 +10,5 @@ mod custom;
 mod durable;
 mod fixture;
 mod services;
+mod tokens;
 mod watches;
