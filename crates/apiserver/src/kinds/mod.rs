@@ -74,6 +74,8 @@ pub(crate) struct Traits {
     pub no_delete_collection: bool,
     /// Only `create`, and nothing is stored.
     pub review: bool,
+    /// A number of pods that the `scale` subresource shows and sets.
+    pub scale: bool,
 }
 
 impl Kind {
@@ -169,6 +171,9 @@ impl Kind {
         }
         if self.scale.is_some() {
             add("scale", "autoscaling", "v1", "Scale", &["get", "patch", "update"]);
+        }
+        if !self.is_custom() {
+            all.sort_by_key(|one| one.name);
         }
         all
     }

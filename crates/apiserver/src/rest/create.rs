@@ -105,6 +105,9 @@ pub(crate) fn empty(write: &Write<'_>) -> Value {
         (_, "daemonsets") => {
             json!({"metadata": {}, "spec": {"selector": null, "template": template, "updateStrategy": {}}})
         }
+        (_, "statefulsets") => {
+            json!({"metadata": {}, "spec": {"selector": null, "template": template, "updateStrategy": {}}})
+        }
         (_, "replicasets") => json!({"metadata": {}, "spec": {"selector": null, "template": template}}),
         (_, "customresourcedefinitions") => {
             json!({"metadata": {}, "spec": {"names": {}}, "status": {"acceptedNames": {}}})

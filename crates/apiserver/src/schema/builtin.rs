@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-        apps::v1::{DaemonSet, Deployment, ReplicaSet},
+        apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
         authentication::v1::{SelfSubjectReview, TokenRequest, TokenReview},
         authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview},
         coordination::v1::Lease,
@@ -52,6 +52,8 @@ pub(crate) fn definitions() -> Map<String, Value> {
         DaemonSet,
         Deployment,
         ReplicaSet,
+        StatefulSet,
+        ControllerRevision,
         EndpointSlice,
         Lease,
         Role,

@@ -295,6 +295,14 @@ pub(crate) const ROWS: &[(&str, &str, Row)] = &[
         },
     ),
     (
+        "io.k8s.api.apps.v1.StatefulSetStatus",
+        "conditions",
+        Map {
+            keys: &["type"],
+            merge_key: "type",
+        },
+    ),
+    (
         "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceStatus",
         "conditions",
         Map {

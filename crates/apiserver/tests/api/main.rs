@@ -12,3 +12,4 @@ mod fixture;
 mod services;
 mod tokens;
 mod watches;
+mod workloads;

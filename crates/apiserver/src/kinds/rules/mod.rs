@@ -22,8 +22,10 @@ mod node;
 mod pod;
 mod policy;
 mod rbac;
+mod revision;
 mod service;
 mod service_range;
+mod stateful;
 mod workload;
 
 pub(crate) use aggregation::ApiServices;
@@ -37,8 +39,10 @@ pub(crate) use node::Nodes;
 pub(crate) use pod::Pods;
 pub(crate) use policy::NetworkPolicies;
 pub(crate) use rbac::{Bindings, Roles};
+pub(crate) use revision::ControllerRevisions;
 pub(crate) use service::{ServicePrefixes, Services};
 pub(crate) use service_range::ServiceRanges;
+pub(crate) use stateful::StatefulSets;
 pub(crate) use workload::{DaemonSets, Deployments, ReplicaSets};
 
 /// What rules may look at beyond the object itself.
