@@ -151,13 +151,12 @@ impl Server {
         let mut store = self.store();
         let mut txn = Txn::new(&store);
         let result = change(&mut txn, &registry)?;
-        let removed: Vec<Key> = txn.removed();
-        rest::settle(&mut txn, &registry, &removed);
+        let now = Timestamp::now();
+        rest::settle(&mut txn, &registry, now);
         let changes = txn.into_changes();
         if dry_run || changes.is_empty() {
             return Ok((result, store.revision()));
         }
-        let now = Timestamp::now();
         if let Some(journal) = &self.journal {
             journal.append(&changes, now).map_err(Status::internal)?;
         }

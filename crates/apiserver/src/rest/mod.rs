@@ -20,12 +20,14 @@ use crate::{
     store::{Key, Txn},
 };
 
+mod applied;
 mod cascade;
 mod checks;
 mod create;
 mod custom;
 mod decode;
 mod delete;
+mod naming;
 mod page;
 mod read;
 mod scale;
