@@ -1,6 +1,6 @@
 //! An embedded API server that Kubernetes clients take for the real one: `kube`, `kubectl`, controllers, kubelets.
 //!
-//! It knows nothing about what its users build on it. About twenty built-in kinds are compiled in, everything else comes as
+//! It knows nothing about what its users build on it. About thirty built-in kinds are compiled in, everything else comes as
 //! CustomResourceDefinitions. One process holds everything in memory and, given a directory, on disk.
 //!
 //! ```text

@@ -274,6 +274,18 @@ impl Status {
         status
     }
 
+    /// An eviction that a disruption budget stands against.
+    pub(crate) fn over_budget(why: &str, retry_seconds: u64) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let mut status = Self::new(429, "TooManyRequests", message);
+        let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": why}]});
+        if retry_seconds > 0 {
+            details["retryAfterSeconds"] = retry_seconds.into();
+        }
+        status.details = Some(Box::new(details));
+        status
+    }
+
     /// The request's body, or the disk, did not come in time.
     pub(crate) fn took_too_long() -> Self {
         let message = "request did not complete within the allotted timeout";

@@ -44,6 +44,7 @@ pub(crate) fn bodies(names: &mut Names, theirs: &Value, ours: &Value) -> Vec<Dif
     let mut walk = Walk {
         names,
         differences: &mut differences,
+        by_name: DISCOVERY.iter().any(|kind| theirs["kind"] == *kind),
     };
     walk.value("", "", &settled(theirs), &settled(ours));
     differences
@@ -77,6 +78,8 @@ fn settled(body: &Value) -> Cow<'_, Value> {
 struct Walk<'a> {
     names: &'a mut Names,
     differences: &'a mut Vec<Difference>,
+    /// Lists hold things with names: what is missing from one says nothing about the others.
+    by_name: bool,
 }
 
 impl Walk<'_> {
@@ -98,6 +101,11 @@ impl Walk<'_> {
             (Value::Array(theirs_items), Value::Array(ours_items)) if key == "managedFields" => {
                 self.managers(place, theirs_items, ours_items);
             }
+            (Value::Array(theirs_items), Value::Array(ours_items))
+                if self.by_name && theirs_items.iter().chain(ours_items).all(Value::is_object) =>
+            {
+                self.named(place, key, theirs_items, ours_items);
+            }
             (Value::Array(theirs_items), Value::Array(ours_items)) => {
                 if theirs_items.len() != ours_items.len() {
                     let count = |items: &[Value]| format!("{} items {}", items.len(), short(&items.into()));
@@ -113,6 +121,38 @@ impl Walk<'_> {
             (Value::Number(_), Value::Number(_)) if key == "nodePort" => {}
             _ if theirs == ours => {}
             _ => self.differ(place, &short(theirs), &short(ours)),
+        }
+    }
+
+    fn named(&mut self, place: &str, key: &str, theirs: &[Value], ours: &[Value]) {
+        let names_of = |items: &[Value]| -> Vec<String> { items.iter().map(name_of).collect() };
+        let (their_names, our_names) = (names_of(theirs), names_of(ours));
+        let only = |names: &[String], others: &[String]| -> Vec<String> {
+            let only = names.iter().filter(|name| !others.contains(name));
+            only.cloned().collect()
+        };
+        let common = |names: &[String], others: &[String]| -> Vec<String> {
+            let common = names.iter().filter(|name| others.contains(name));
+            common.cloned().collect()
+        };
+        for (what, found, theirs_has) in [
+            ("missing", only(&their_names, &our_names), true),
+            ("added", only(&our_names, &their_names), false),
+        ] {
+            if !found.is_empty() {
+                let (found, nothing) = (found.join(" "), "nothing".to_owned());
+                let (left, right) = if theirs_has { (found, nothing) } else { (nothing, found) };
+                self.differ(&format!("{place} {what}"), &left, &right);
+            }
+        }
+        let (their_order, our_order) = (common(&their_names, &our_names), common(&our_names, &their_names));
+        if their_order != our_order {
+            self.differ(&format!("{place} order"), &their_order.join(" "), &our_order.join(" "));
+        }
+        for (name, item) in their_names.iter().zip(theirs) {
+            if let Some(at) = our_names.iter().position(|own| own == name) {
+                self.value(&format!("{place}[{name}]"), key, item, &ours[at]);
+            }
         }
     }
 
@@ -175,6 +215,23 @@ impl Walk<'_> {
         self.differences.push(Difference::new(place, theirs, ours));
     }
 }
+
+/// What a part of a discovery document describes.
+fn name_of(item: &Value) -> String {
+    let names = [
+        "resource",
+        "subresource",
+        "name",
+        "groupVersion",
+        "version",
+        "clientCIDR",
+    ];
+    let own = names.iter().find_map(|key| item[key].as_str());
+    own.or(item["metadata"]["name"].as_str()).unwrap_or_default().to_owned()
+}
+
+/// The kinds of discovery documents.
+const DISCOVERY: [&str; 3] = ["APIGroupList", "APIGroupDiscoveryList", "APIResourceList"];
 
 /// The claims of a token that the recorder replaced by what it contains: `<JWT header {…} payload {…}>`.
 fn described(text: &str) -> Option<Value> {
@@ -247,6 +304,21 @@ mod tests {
         assert_ne!(
             places(&status(&["a", "b"]), &status(&["a", "b", "c"])),
             Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn parts_of_discovery_are_compared_by_name() {
+        let list = |groups: &[(&str, u32)]| {
+            let groups: Vec<Value> = groups.iter().map(|(name, n)| json!({"name": name, "n": n})).collect();
+            json!({"kind": "APIGroupList", "groups": groups})
+        };
+        assert_eq!(
+            places(
+                &list(&[("a", 1), ("b", 1), ("c", 1)]),
+                &list(&[("c", 1), ("a", 2), ("d", 1)])
+            ),
+            [".groups missing", ".groups added", ".groups order", ".groups[a].n"]
         );
     }
 

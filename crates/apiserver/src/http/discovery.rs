@@ -81,6 +81,7 @@ fn roots(registry: &Registry) -> Vec<String> {
         ]
         .map(str::to_owned),
     );
+    roots.sort_unstable();
     roots
 }
 
@@ -247,10 +248,11 @@ fn entry(kind: &Kind) -> Value {
         .subresources()
         .into_iter()
         .map(|sub| {
-            let shown = if sub.kind == kind.kind {
-                own.clone()
-            } else {
-                of(&sub.group, &sub.version, &sub.kind)
+            let is_of_the_same_version = (sub.group.as_str(), &sub.version) == (kind.group(), &kind.version);
+            let shown = match sub.kind == kind.kind {
+                true => own.clone(),
+                false if is_of_the_same_version => of("", "", &sub.kind),
+                false => of(&sub.group, &sub.version, &sub.kind),
             };
             json!({"subresource": sub.name, "responseKind": shown, "verbs": sub.verbs})
         })

@@ -8,15 +8,22 @@ use super::{Call, respond};
 use crate::{
     apply::{Manager, Managers, Operation},
     auth::{AUDIENCE, User},
+    field::FieldError,
     kinds::Kind,
-    object::{self, strings_at, text_at},
+    object::{self, ObjectMut as _, strings_at, text_at},
     rbac::{self, Action},
     server::Server,
     status::Status,
     store::Txn,
 };
 
-pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Value) -> Result<Response, Status> {
+pub(crate) fn answer(
+    server: &Server,
+    call: &Call,
+    kind: &Kind,
+    namespace: &str,
+    mut review: Value,
+) -> Result<Response, Status> {
     if !review.is_object() {
         return Err(Status::bad_request("the review must be an object"));
     }
@@ -32,7 +39,10 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
         }
         "TokenReview" => token_status(server, &txn, &review, call.now)?,
         "SelfSubjectAccessReview" => access(&txn, &call.user, &review),
-        "SubjectAccessReview" => {
+        "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+            if kind.namespaced {
+                check_place(&mut review, namespace)?;
+            }
             let text = |field: &str| text_at(&review, &["spec", field]).to_owned();
             let groups = strings_at(&review, &["spec", "groups"])
                 .into_iter()
@@ -65,6 +75,31 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
     }
     object::order(&mut review, &["kind", "apiVersion", "metadata", "spec", "status"]);
     Ok(respond::body(201, &review, &call.accept))
+}
+
+/// A local question is about its own namespace: whoever may ask there learns nothing of others.
+fn check_place(review: &mut Value, namespace: &str) -> Result<(), Status> {
+    let asked = &review["spec"]["resourceAttributes"];
+    let error = if !asked.is_object() {
+        let detail = "disallowed on this kind of request";
+        FieldError::invalid(
+            "spec.nonResourceAttributes",
+            review["spec"]["nonResourceAttributes"].clone(),
+            detail,
+        )
+    } else if text_at(asked, &["namespace"]) != namespace {
+        let detail = "must match metadata.namespace";
+        FieldError::invalid(
+            "spec.resourceAttributes.namespace",
+            text_at(asked, &["namespace"]),
+            detail,
+        )
+    } else {
+        review.set_meta("namespace", namespace);
+        return Ok(());
+    };
+    let (group, kind) = ("authorization.k8s.io", "LocalSubjectAccessReview");
+    Err(Status::invalid(group, kind, "", &[error]))
 }
 
 /// A question is never stored, but like any object that is created, it says who wrote its fields.

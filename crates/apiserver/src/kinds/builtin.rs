@@ -9,6 +9,7 @@ mod apps;
 mod core;
 mod extension;
 mod network;
+mod policy;
 
 struct Row {
     group: &'static str,
@@ -72,6 +73,7 @@ pub(crate) fn registry() -> (Registry, Builtin) {
         core::ROWS,
         apps::ROWS,
         network::ROWS,
+        policy::ROWS,
         access::ROWS,
         extension::ROWS,
         admission::ROWS,
@@ -81,13 +83,6 @@ pub(crate) fn registry() -> (Registry, Builtin) {
     let builtin = Builtin::load(&definitions);
     let mut registry = Registry::default();
     for row in rows() {
-        let in_all = matches!(
-            row.plural,
-            "pods" | "services" | "daemonsets" | "deployments" | "replicasets" | "statefulsets"
-        );
-        let extension = row.plural == "customresourcedefinitions";
-        let categories: &[&str] = if in_all { &["all"] } else { &[] };
-        let categories = if extension { &["api-extensions"] } else { categories };
         registry.insert(Kind {
             resource: Resource::new(row.group, row.plural),
             version: "v1".into(),
@@ -95,7 +90,7 @@ pub(crate) fn registry() -> (Registry, Builtin) {
             list_kind: format!("{}List", row.kind),
             singular: row.kind.to_lowercase(),
             short_names: row.short.iter().map(|name| (*name).to_owned()).collect(),
-            categories: categories.iter().map(|name| (*name).to_owned()).collect(),
+            categories: category(row).into_iter().map(str::to_owned).collect(),
             namespaced: row.namespaced,
             schema: builtin.schema(row.definition),
             columns: columns::builtin(row.group, row.plural),
@@ -114,6 +109,19 @@ pub(crate) fn registry() -> (Registry, Builtin) {
         });
     }
     (registry, builtin)
+}
+
+/// The name under which a kind is listed together with others: `kubectl get all`.
+fn category(row: &Row) -> Option<&'static str> {
+    match (row.group, row.plural) {
+        ("", "pods" | "services") | ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets") => {
+            Some("all")
+        }
+        ("apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io", _) => {
+            Some("api-extensions")
+        }
+        _ => None,
+    }
 }
 
 /// What clients of a built-in kind are warned of.

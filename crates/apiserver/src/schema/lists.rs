@@ -310,6 +310,14 @@ pub(crate) const ROWS: &[(&str, &str, Row)] = &[
             merge_key: "type",
         },
     ),
+    (
+        "io.k8s.api.policy.v1.PodDisruptionBudgetStatus",
+        "conditions",
+        Map {
+            keys: &["type"],
+            merge_key: "type",
+        },
+    ),
     ("io.k8s.api.discovery.v1.Endpoint", "addresses", Set { merge: false }),
     ("io.k8s.api.discovery.v1.EndpointPort", "", AtomicMap),
     (

@@ -122,3 +122,86 @@ async fn a_revision_keeps_what_it_holds() {
     let newer = patch(&server, &format!("{revisions}/r"), json!({"revision": 3})).await;
     assert_eq!((newer.code, &newer.body["revision"]), (200, &json!(3)));
 }
+
+/// A running pod `name` that is ready or not, and how it goes when it is evicted.
+async fn evict(server: &ApiServer, name: &str, is_ready: bool) -> Answer {
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(send(server, ADMIN, "POST", pods, Some(pod)).await.code, 201);
+    let ready = if is_ready { "True" } else { "False" };
+    let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}});
+    assert_eq!(patch(server, &format!("{pods}/{name}/status"), status).await.code, 200);
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+    send(
+        server,
+        ADMIN,
+        "POST",
+        &format!("{pods}/{name}/eviction"),
+        Some(eviction),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn an_eviction_spends_what_its_budget_has() {
+    let server = server();
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = |name: &str| json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    assert_eq!(
+        evict(&server, "free", true).await.code,
+        201,
+        "nothing stands against it"
+    );
+    let made = send(&server, ADMIN, "POST", budgets, Some(budget("web"))).await;
+    assert_eq!(
+        (made.code, &made.body["status"]["disruptionsAllowed"]),
+        (201, &json!(0))
+    );
+    let cause = |answer: &Answer| answer.body["details"]["causes"][0]["message"].clone();
+
+    let unknown = evict(&server, "early", true).await;
+    assert_eq!(
+        (unknown.code, &unknown.body["details"]["retryAfterSeconds"]),
+        (429, &json!(10))
+    );
+    assert_eq!(
+        cause(&unknown),
+        "The disruption budget web is still being processed by the server."
+    );
+
+    let path = format!("{budgets}/web");
+    let allow = |healthy: u32, allowed: u32| {
+        let status = json!({"status": {"observedGeneration": 1, "currentHealthy": healthy, "desiredHealthy": 1,
+            "disruptionsAllowed": allowed}});
+        let (server, path) = (&server, format!("{path}/status"));
+        async move { assert_eq!(patch(server, &path, status).await.code, 200) }
+    };
+    allow(2, 1).await;
+    assert_eq!(evict(&server, "one", true).await.code, 201);
+    let spent = send(&server, ADMIN, "GET", &path, None).await.body;
+    assert_eq!(spent["status"]["disruptionsAllowed"], 0);
+    assert!(spent["status"]["disruptedPods"]["one"].is_string(), "{spent}");
+    let refused = evict(&server, "two", true).await;
+    assert_eq!(refused.code, 429);
+    assert_eq!(
+        cause(&refused),
+        "The disruption budget web needs 1 healthy pods and has 2 currently"
+    );
+    assert_eq!(
+        evict(&server, "ill", false).await.code,
+        201,
+        "a pod that is not ready is not counted on"
+    );
+    allow(0, 0).await;
+    assert_eq!(evict(&server, "ill-too", false).await.code, 429, "unless too few are");
+
+    assert_eq!(
+        send(&server, ADMIN, "POST", budgets, Some(budget("again"))).await.code,
+        201
+    );
+    assert_eq!(
+        evict(&server, "three", true).await.code,
+        500,
+        "of two budgets neither is asked"
+    );
+}

@@ -66,6 +66,16 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "authorization.k8s.io",
+        "localsubjectaccessreviews",
+        "LocalSubjectAccessReview",
+        &[],
+        true,
+        "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
+        REVIEW,
+        &rules::Plain,
+    ),
+    row(
+        "authorization.k8s.io",
         "subjectaccessreviews",
         "SubjectAccessReview",
         &[],

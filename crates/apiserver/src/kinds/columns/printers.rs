@@ -127,6 +127,18 @@ pub(crate) fn of(group: &str, plural: &str) -> (Printers, Printers) {
             ],
             TEMPLATE,
         ),
+        ("policy", "poddisruptionbudgets") => (
+            &[
+                ("Min Available", |budget| int_or_text(&budget["spec"]["minAvailable"])),
+                ("Max Unavailable", |budget| {
+                    int_or_text(&budget["spec"]["maxUnavailable"])
+                }),
+                ("Allowed Disruptions", |budget| {
+                    number_at(budget, &["status", "disruptionsAllowed"]).into()
+                }),
+            ],
+            &[],
+        ),
         ("discovery.k8s.io", "endpointslices") => (
             &[
                 ("AddressType", |slice| text_at(slice, &["addressType"]).into()),
@@ -206,6 +218,15 @@ fn joined_field(object: &Value, field: &str) -> Value {
         .collect::<Vec<_>>()
         .join(",")
         .into()
+}
+
+/// A number or a share.
+fn int_or_text(value: &Value) -> Value {
+    match value {
+        Value::Null => "N/A".into(),
+        Value::String(share) => share.clone().into(),
+        number => number.to_string().into(),
+    }
 }
 
 fn count(map: &Value) -> usize {

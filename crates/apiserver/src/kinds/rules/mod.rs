@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod aggregation;
+mod budget;
 mod config;
 mod definition;
 mod endpoints;
@@ -30,6 +31,7 @@ mod stateful;
 mod workload;
 
 pub(crate) use aggregation::ApiServices;
+pub(crate) use budget::DisruptionBudgets;
 pub(crate) use config::{ConfigMaps, Secrets};
 pub(crate) use definition::{Definitions, condition_status, set_terminating};
 pub(crate) use endpoints::EndpointSlices;

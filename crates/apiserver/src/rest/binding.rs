@@ -1,8 +1,8 @@
-//! Subresources that are verbs: a pod's binding and eviction.
+//! A pod's subresource `binding`, which puts it on a node.
 
 use serde_json::{Value, json};
 
-use super::{DeleteOptions, Outcome, Write, checks::arrange, delete, existing};
+use super::{Write, checks::arrange, existing};
 use crate::{
     field::FieldError,
     object::{Object as _, child_mut, text_at},
@@ -39,18 +39,4 @@ pub(crate) fn bind_pod(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, binding
     arrange(&mut pod);
     txn.put(write.key(name), pod);
     Ok(())
-}
-
-/// Deletes a pod on behalf of an eviction.
-pub(crate) fn evict_pod(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, eviction: &Value) -> Result<Outcome, Status> {
-    let grace_seconds = eviction["deleteOptions"]["gracePeriodSeconds"].as_i64();
-    delete(
-        txn,
-        write,
-        name,
-        &DeleteOptions {
-            grace_seconds,
-            ..DeleteOptions::default()
-        },
-    )
 }
