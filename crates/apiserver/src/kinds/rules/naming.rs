@@ -102,7 +102,7 @@ const ACCEPTED: &str = "the initial names have been accepted";
 mod tests {
     use super::*;
 
-    fn definition(names: Value) -> Value {
+    fn definition(names: &Value) -> Value {
         json!({"spec": {"names": names}, "status": {"conditions": null, "acceptedNames": {"plural": "", "kind": ""}}})
     }
 
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_definition_is_established_in_two_steps() {
-        let mut definition = definition(json!({"plural": "xs", "kind": "X"}));
+        let mut definition = definition(&json!({"plural": "xs", "kind": "X"}));
         definition["status"] = next_status(&definition, &Taken::default(), "t1").expect("a first step");
         assert_eq!(definition["status"]["acceptedNames"], definition["spec"]["names"]);
         assert_eq!(condition_status(&definition, ESTABLISHED), Some("False"));
@@ -139,11 +139,11 @@ mod tests {
 
     #[test]
     fn who_comes_second_waits_for_the_name() {
-        let mut first = definition(json!({"plural": "as", "kind": "A", "shortNames": ["s", "t"]}));
+        let mut first = definition(&json!({"plural": "as", "kind": "A", "shortNames": ["s", "t"]}));
         follow(&mut first, &Taken::default());
         let mut taken = Taken::default();
         taken.add(&first);
-        let mut second = definition(json!({"plural": "bs", "kind": "B", "shortNames": ["s", "u"]}));
+        let mut second = definition(&json!({"plural": "bs", "kind": "B", "shortNames": ["s", "u"]}));
         assert_eq!(follow(&mut second, &taken), 1);
         assert_eq!(
             second["status"]["acceptedNames"],
@@ -181,11 +181,11 @@ mod tests {
 
     #[test]
     fn kinds_and_resources_are_different_words() {
-        let mut first = definition(json!({"plural": "as", "singular": "a", "kind": "A", "listKind": "AList"}));
+        let mut first = definition(&json!({"plural": "as", "singular": "a", "kind": "A", "listKind": "AList"}));
         follow(&mut first, &Taken::default());
         let mut taken = Taken::default();
         taken.add(&first);
-        let mut same_kind = definition(json!({"plural": "bs", "singular": "a", "kind": "AList", "listKind": "as"}));
+        let mut same_kind = definition(&json!({"plural": "bs", "singular": "a", "kind": "AList", "listKind": "as"}));
         follow(&mut same_kind, &taken);
         assert_eq!(
             condition(&same_kind, NAMES)[1],
