@@ -107,7 +107,7 @@ impl<'a> Replay<'a> {
             differences.extend(compare::bodies(&mut self.names, theirs, &ours));
         } else if let Some(theirs) = &recording.response.body_text {
             let ours = String::from_utf8_lossy(&answer.body);
-            let same = super::names::masked(theirs) == super::names::masked(&ours) || self.same_yaml(theirs, &ours);
+            let same = super::names::masked(theirs) == super::names::masked(&ours) || self.same_lines(theirs, &ours);
             if !same && recording.request.method != "HEAD" {
                 differences.push(Difference::new("body", format!("{theirs:?}"), format!("{ours:?}")));
             }
@@ -115,12 +115,14 @@ impl<'a> Replay<'a> {
         differences
     }
 
-    /// Line by line, with the names learned.
-    fn same_yaml(&mut self, theirs: &str, ours: &str) -> bool {
+    /// Line by line, as YAML and indented JSON are, with the names learned.
+    fn same_lines(&mut self, theirs: &str, ours: &str) -> bool {
         let line = |line: &str| super::names::masked(line.trim_end());
         let theirs = self.names.translate(theirs);
         let quiet = |text: &str| -> Vec<String> {
-            let lines = text.lines().filter(|line| !line.contains("resourceVersion:"));
+            let lines = text
+                .lines()
+                .filter(|line| !line.trim_start().trim_start_matches('"').starts_with("resourceVersion"));
             lines.map(line).collect()
         };
         !theirs.is_empty() && quiet(&theirs) == quiet(ours)
