@@ -73,6 +73,7 @@ impl<'a> Replay<'a> {
     pub(crate) async fn step(&mut self, recording: &Recording) -> Vec<Difference> {
         self.names.enter(recording.group());
         self.mend(recording).await;
+        self.mend_rights(recording).await;
         if recording.response.events.is_none() && recording.is_expired() {
             self.outrun_history(recording).await;
         }
@@ -183,8 +184,8 @@ impl<'a> Replay<'a> {
                     request = request
                         .header(name, format!("Bearer {ADMIN}"))
                         .header("impersonate-user", user);
-                    for group in USERS.iter().filter(|(name, _)| *name == user).map(|(_, group)| group) {
-                        request = request.header("impersonate-group", *group);
+                    for group in groups_of(user) {
+                        request = request.header("impersonate-group", group);
                     }
                 }
                 _ => request = request.header(name, value.replace(['\n', '\r'], " ")),
@@ -282,6 +283,12 @@ fn service_range(recordings: &[Recording]) -> &str {
 }
 
 const ADMIN: &str = "conformance-admin";
+
+/// The groups of a user, beside those that every user is in.
+pub(crate) fn groups_of(user: &str) -> Vec<&'static str> {
+    let own = USERS.iter().filter(|(name, _)| *name == user);
+    own.map(|(_, group)| *group).collect()
+}
 
 /// The groups of the users that recordings name by `Bearer <user>`; they are impersonated.
 const USERS: &[(&str, &str)] = &[("bob", "devs")];
