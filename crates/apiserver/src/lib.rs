@@ -64,6 +64,15 @@
 //! (ValidatingAdmissionPolicy). Both are compiled when they are written and refused if they cannot be meant: a name that does not
 //! exist, an operator that cannot fit. When they are evaluated, every loop pays for its elements, so that no rule holds a write up.
 //!
+//! # Tokens and names
+//!
+//! A service account's token is a JWT, signed with a key of the store and checked against the store on every use: it ends with its
+//! time, its account, or the object that it is bound to, whichever ends first. Nothing is stored of it. See `auth`.
+//!
+//! A definition is served under the names that it was given (`status.acceptedNames`): within a group the first to ask for a name has
+//! it, and who comes later waits. What controllers of a real server do about that one after the other is done in the transaction of
+//! the write. See `kinds/rules/naming`.
+//!
 //! # Outside
 //!
 //! Webhooks, aggregation (an APIService's group answers 503), answers in protobuf (bodies of requests may be: see `http/protobuf`) and
