@@ -120,6 +120,18 @@ fn what_is_made_without_a_file() {
         "deployment.apps/d created",
     );
     kubectl.sees("get deployment d -o jsonpath={.spec.replicas}", "0");
+    kubectl.sees("scale deployment d --replicas=3", "deployment.apps/d scaled");
+    kubectl.sees("get deployment d -o jsonpath={.spec.replicas}", "3");
+    kubectl.fails(
+        "scale deployment d --current-replicas=1 --replicas=2",
+        "Expected replicas to be 1, was 3",
+    );
+    kubectl.sees(
+        "create poddisruptionbudget b --selector=app=d --min-available=50%",
+        "poddisruptionbudget.policy/b created",
+    );
+    kubectl.sees("get pdb b", "50%");
+    kubectl.sees("get --raw /openid/v1/jwks", "ES256");
     let robot = "--as=system:serviceaccount:default:robot";
     kubectl.sees(&format!("auth can-i list pods {robot}"), "yes");
     kubectl.fails(&format!("auth can-i delete pods {robot}"), "no");

@@ -1,6 +1,6 @@
 //! An embedded API server that Kubernetes clients take for the real one: `kube`, `kubectl`, controllers, kubelets.
 //!
-//! It knows nothing about what its users build on it. About twenty built-in kinds are compiled in, everything else comes as
+//! It knows nothing about what its users build on it. About thirty built-in kinds are compiled in, everything else comes as
 //! CustomResourceDefinitions. One process holds everything in memory and, given a directory, on disk.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //!  rest    what the verbs do: create, update, delete, list                  pure: a transaction in, an outcome out
 //!   │        with  kinds   (tables and rules of kinds)    schema  (defaults, pruning, validation)
 //!   │              patch   (merge, JSON, strategic)       apply   (who owns which field)
-//!   │              rbac    (who may do what)              auth    (whose token is this)
+//!   │              rbac    (who may do what)              auth    (tokens: whose, and new ones)
 //!   │              cel     (rules as expressions)         admission  (policies on everybody's writes)
 //!  store   objects, one revision counter, bounded history              pure and synchronous; answers every read
 //!   │
@@ -63,6 +63,15 @@
 //! A definition may hold its objects to rules (`x-kubernetes-validations`), an administrator everybody's writes to policies
 //! (ValidatingAdmissionPolicy). Both are compiled when they are written and refused if they cannot be meant: a name that does not
 //! exist, an operator that cannot fit. When they are evaluated, every loop pays for its elements, so that no rule holds a write up.
+//!
+//! # Tokens and names
+//!
+//! A service account's token is a JWT, signed with a key of the store and checked against the store on every use: it ends with its
+//! time, its account, or the object that it is bound to, whichever ends first. Nothing is stored of it. See `auth`.
+//!
+//! A definition is served under the names that it was given (`status.acceptedNames`): within a group the first to ask for a name has
+//! it, and who comes later waits. What controllers of a real server do about that one after the other is done in the transaction of
+//! the write. See `kinds/rules/naming`.
 //!
 //! # Outside
 //!

@@ -57,6 +57,30 @@ impl LabelSelector {
         Self { requirements }
     }
 
+    /// `{matchLabels, matchExpressions}` as the text that [`LabelSelector::parse`] reads, sorted by keys.
+    pub(crate) fn text_of(selector: &Value) -> String {
+        let labels = selector["matchLabels"].as_object().into_iter().flatten();
+        let mut parts: Vec<(&str, String)> = labels
+            .map(|(key, value)| (key.as_str(), format!("{key}={}", value.as_str().unwrap_or_default())))
+            .collect();
+        for expression in list_at(selector, &["matchExpressions"]) {
+            let key = text_at(expression, &["key"]);
+            let mut values = strings_at(expression, &["values"]);
+            values.sort_unstable();
+            let values = values.join(",");
+            let part = match text_at(expression, &["operator"]) {
+                "In" => format!("{key} in ({values})"),
+                "NotIn" => format!("{key} notin ({values})"),
+                "DoesNotExist" => format!("!{key}"),
+                _ => key.to_owned(),
+            };
+            parts.push((key, part));
+        }
+        parts.sort_by_key(|(key, _)| *key);
+        let parts: Vec<String> = parts.into_iter().map(|(_, part)| part).collect();
+        parts.join(",")
+    }
+
     pub(crate) fn matches(&self, labels: Option<&Map<String, Value>>) -> bool {
         let value = |key: &str| labels.and_then(|labels| labels.get(key)?.as_str());
         self.requirements.iter().all(|requirement| match requirement {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::{
     Config,
     admission::{self, Policies},
-    auth::{Tokens, User},
+    auth::{KeyError, SigningKey, Tokens, User},
     journal::{self, Journal, JournalError},
     kinds::{Registry, builtin, custom, rules::ServicePrefixes},
     object::text_at,
@@ -35,6 +35,8 @@ pub enum OpenError {
     Thread(#[source] io::Error),
     #[error("the admin token is empty: without one nobody could use the server")]
     NoAdminToken,
+    #[error("no key to sign the tokens of service accounts with: {0}")]
+    SigningKey(String),
     #[error("cannot create {what}: {status}")]
     Bootstrap { what: String, status: String },
 }
@@ -101,6 +103,8 @@ impl Server {
         let journal = log
             .map(|log| Journal::start(log, Arc::clone(&store), report))
             .transpose();
+        let (key, made) = signing_key(&store.lock().unwrap_or_else(PoisonError::into_inner))
+            .map_err(|error| OpenError::SigningKey(error.to_string()))?;
         let (registry, builtin) = builtin::registry();
         let server = Self {
             store,
@@ -109,7 +113,7 @@ impl Server {
             registry: RwLock::new(Arc::new(registry)),
             metadata: builtin.metadata,
             services: ServicePrefixes::new(config.service_prefixes),
-            tokens: Tokens::new(&config.admin_token),
+            tokens: Tokens::new(&config.admin_token, key),
             advertise: config.advertise,
             root_ca: config.root_ca,
             closing: watch::Sender::new(false),
@@ -123,7 +127,7 @@ impl Server {
             .iter()
             .for_each(|definition| server.serve_definition(definition));
         server.load_policies();
-        bootstrap::run(&server, &config.crds)?;
+        bootstrap::run(&server, made, &config.crds)?;
         Ok(server)
     }
 
@@ -147,13 +151,12 @@ impl Server {
         let mut store = self.store();
         let mut txn = Txn::new(&store);
         let result = change(&mut txn, &registry)?;
-        let removed: Vec<Key> = txn.removed();
-        rest::settle(&mut txn, &registry, &removed);
+        let now = Timestamp::now();
+        rest::settle(&mut txn, &registry, now);
         let changes = txn.into_changes();
         if dry_run || changes.is_empty() {
             return Ok((result, store.revision()));
         }
-        let now = Timestamp::now();
         if let Some(journal) = &self.journal {
             journal.append(&changes, now).map_err(Status::internal)?;
         }
@@ -313,6 +316,14 @@ impl Progress {
 
     fn fail(&self, why: String) {
         self.durable.send_modify(|state| state.failed = Some(why));
+    }
+}
+
+/// The stored key, or a new one and its record.
+fn signing_key(store: &Store) -> Result<(SigningKey, Option<Value>), KeyError> {
+    match store.get(&SigningKey::place()) {
+        Some(record) => SigningKey::from_record(record).map(|key| (key, None)),
+        None => SigningKey::generate().map(|(key, record)| (key, Some(record))),
     }
 }
 

@@ -111,6 +111,14 @@ impl Status {
         status
     }
 
+    /// A document that comes in one media type, which the client does not accept.
+    pub(crate) fn only_as(kind: &str) -> Self {
+        Self {
+            message: format!("406: Not Acceptable\n\nAvailable representations: {kind}"),
+            ..Self::not_acceptable()
+        }
+    }
+
     pub(crate) fn unsupported_media_type() -> Self {
         let mut status = Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
         status.details = Some(Box::new(json!({})));
@@ -263,6 +271,18 @@ impl Status {
         let message = "the server has received too many requests and has asked us to try again later";
         let mut status = Self::new(429, "TooManyRequests", message);
         status.details = Some(Box::new(json!({"retryAfterSeconds": 1})));
+        status
+    }
+
+    /// An eviction that a disruption budget stands against.
+    pub(crate) fn over_budget(why: &str, retry_seconds: u64) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let mut status = Self::new(429, "TooManyRequests", message);
+        let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": why}]});
+        if retry_seconds > 0 {
+            details["retryAfterSeconds"] = retry_seconds.into();
+        }
+        status.details = Some(Box::new(details));
         status
     }
 

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::names::{Names, masked};
@@ -43,6 +44,7 @@ pub(crate) fn bodies(names: &mut Names, theirs: &Value, ours: &Value) -> Vec<Dif
     let mut walk = Walk {
         names,
         differences: &mut differences,
+        by_name: DISCOVERY.iter().any(|kind| theirs["kind"] == *kind),
     };
     walk.value("", "", &settled(theirs), &settled(ours));
     differences
@@ -76,6 +78,8 @@ fn settled(body: &Value) -> Cow<'_, Value> {
 struct Walk<'a> {
     names: &'a mut Names,
     differences: &'a mut Vec<Difference>,
+    /// Lists hold things with names: what is missing from one says nothing about the others.
+    by_name: bool,
 }
 
 impl Walk<'_> {
@@ -97,6 +101,11 @@ impl Walk<'_> {
             (Value::Array(theirs_items), Value::Array(ours_items)) if key == "managedFields" => {
                 self.managers(place, theirs_items, ours_items);
             }
+            (Value::Array(theirs_items), Value::Array(ours_items))
+                if self.by_name && theirs_items.iter().chain(ours_items).all(Value::is_object) =>
+            {
+                self.named(place, key, theirs_items, ours_items);
+            }
             (Value::Array(theirs_items), Value::Array(ours_items)) => {
                 if theirs_items.len() != ours_items.len() {
                     let count = |items: &[Value]| format!("{} items {}", items.len(), short(&items.into()));
@@ -115,6 +124,38 @@ impl Walk<'_> {
         }
     }
 
+    fn named(&mut self, place: &str, key: &str, theirs: &[Value], ours: &[Value]) {
+        let names_of = |items: &[Value]| -> Vec<String> { items.iter().map(name_of).collect() };
+        let (their_names, our_names) = (names_of(theirs), names_of(ours));
+        let only = |names: &[String], others: &[String]| -> Vec<String> {
+            let only = names.iter().filter(|name| !others.contains(name));
+            only.cloned().collect()
+        };
+        let common = |names: &[String], others: &[String]| -> Vec<String> {
+            let common = names.iter().filter(|name| others.contains(name));
+            common.cloned().collect()
+        };
+        for (what, found, theirs_has) in [
+            ("missing", only(&their_names, &our_names), true),
+            ("added", only(&our_names, &their_names), false),
+        ] {
+            if !found.is_empty() {
+                let (found, nothing) = (found.join(" "), "nothing".to_owned());
+                let (left, right) = if theirs_has { (found, nothing) } else { (nothing, found) };
+                self.differ(&format!("{place} {what}"), &left, &right);
+            }
+        }
+        let (their_order, our_order) = (common(&their_names, &our_names), common(&our_names, &their_names));
+        if their_order != our_order {
+            self.differ(&format!("{place} order"), &their_order.join(" "), &our_order.join(" "));
+        }
+        for (name, item) in their_names.iter().zip(theirs) {
+            if let Some(at) = our_names.iter().position(|own| own == name) {
+                self.value(&format!("{place}[{name}]"), key, item, &ours[at]);
+            }
+        }
+    }
+
     /// Entries of the same second are sorted by manager, those of different ones by time: how fast a server was is no difference.
     fn managers(&mut self, place: &str, theirs: &[Value], ours: &[Value]) {
         let order = |entry: &&Value| {
@@ -130,6 +171,9 @@ impl Walk<'_> {
     }
 
     fn text(&mut self, place: &str, key: &str, theirs: &str, ours: &str) {
+        if let Some((theirs, ours)) = described(theirs).zip(claims(ours)) {
+            self.value(&format!("{place} claims"), "", &theirs, &ours);
+        }
         let same = match key {
             "uid" | "token" | "continue" | "clusterIP" | "clusterIPs"
                 if theirs != ours && !matches!(theirs, "None" | "") =>
@@ -170,6 +214,48 @@ impl Walk<'_> {
     fn differ(&mut self, place: &str, theirs: &str, ours: &str) {
         self.differences.push(Difference::new(place, theirs, ours));
     }
+}
+
+/// What a part of a discovery document describes.
+fn name_of(item: &Value) -> String {
+    let names = [
+        "resource",
+        "subresource",
+        "name",
+        "groupVersion",
+        "version",
+        "clientCIDR",
+    ];
+    let own = names.iter().find_map(|key| item[key].as_str());
+    own.or(item["metadata"]["name"].as_str()).unwrap_or_default().to_owned()
+}
+
+/// The kinds of discovery documents.
+const DISCOVERY: [&str; 3] = ["APIGroupList", "APIGroupDiscoveryList", "APIResourceList"];
+
+/// The claims of a token that the recorder replaced by what it contains: `<JWT header {…} payload {…}>`.
+fn described(text: &str) -> Option<Value> {
+    let (_, payload) = text.strip_prefix("<JWT ")?.strip_suffix('>')?.split_once(" payload ")?;
+    serde_json::from_str(payload).ok().map(since_issued)
+}
+
+/// The claims of a token.
+fn claims(token: &str) -> Option<Value> {
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok().map(since_issued)
+}
+
+/// Times count from when the token was issued.
+fn since_issued(mut claims: Value) -> Value {
+    let issued = claims["iat"].as_i64().unwrap_or_default();
+    for claim in ["/exp", "/nbf", "/iat", "/kubernetes.io/warnafter"] {
+        if let Some(at) = claims.pointer_mut(claim)
+            && let Some(second) = at.as_i64()
+        {
+            *at = (second - issued).into();
+        }
+    }
+    claims
 }
 
 /// A value on a part of a line.
@@ -219,6 +305,31 @@ mod tests {
             places(&status(&["a", "b"]), &status(&["a", "b", "c"])),
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn parts_of_discovery_are_compared_by_name() {
+        let list = |groups: &[(&str, u32)]| {
+            let groups: Vec<Value> = groups.iter().map(|(name, n)| json!({"name": name, "n": n})).collect();
+            json!({"kind": "APIGroupList", "groups": groups})
+        };
+        assert_eq!(
+            places(
+                &list(&[("a", 1), ("b", 1), ("c", 1)]),
+                &list(&[("c", 1), ("a", 2), ("d", 1)])
+            ),
+            [".groups missing", ".groups added", ".groups order", ".groups[a].n"]
+        );
+    }
+
+    #[test]
+    fn of_tokens_the_claims_count() {
+        let token = |claims: &Value| format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let theirs =
+            json!({"token": r#"<JWT header {"alg":"RS256"} payload {"aud":["a"],"exp":160,"iat":100,"jti":"x"}>"#});
+        let ours = |exp: u32| json!({"token": token(&json!({"aud": ["a"], "exp": exp, "iat": 500, "jti": "x"}))});
+        assert_eq!(places(&theirs, &ours(560)), Vec::<String>::new());
+        assert_eq!(places(&theirs, &ours(600)), [".token claims.exp"]);
     }
 
     #[test]

@@ -74,6 +74,12 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// Whether two entries of managedFields say the same, but for the time.
+fn is_same_share(one: &Value, other: &Value) -> bool {
+    let fields = ["manager", "operation", "apiVersion", "subresource", "fieldsV1"];
+    fields.iter().all(|field| one[field] == other[field])
+}
+
 impl Replay<'_> {
     /// Makes what the recorded server must have held before this step, and removes what it cannot have held.
     pub(crate) async fn mend(&mut self, recording: &Recording) {
@@ -267,14 +273,24 @@ impl Replay<'_> {
             .learn_revision(&text(shown, "resourceVersion"), &text(&made, "resourceVersion"));
     }
 
-    /// Gives the fields of an object to the managers that the recorded server showed.
+    /// Gives the fields of an object to the managers that the recorded server showed, unless they have them already, beside what the
+    /// server has added itself.
     async fn own(&self, path: &Path, shown: &Value) {
         let managers = &shown["metadata"]["managedFields"];
         if managers.as_array().is_none_or(Vec::is_empty) {
             return;
         }
         let mut object = self.admin("GET", &path.object(), None).await.json();
-        object["metadata"]["managedFields"] = self.names.translate_body(managers, 0);
+        let managers = self.names.translate_body(managers, 0);
+        let list = |managers: &Value| managers.as_array().cloned().unwrap_or_default();
+        let held = list(&object["metadata"]["managedFields"]);
+        if list(&managers)
+            .iter()
+            .all(|shown| held.iter().any(|one| is_same_share(one, shown)))
+        {
+            return;
+        }
+        object["metadata"]["managedFields"] = managers;
         let shown = object["metadata"]["managedFields"]
             .as_array()
             .and_then(|managers| managers.first());

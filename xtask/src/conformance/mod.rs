@@ -13,6 +13,7 @@ mod names;
 mod path;
 mod recording;
 mod replay;
+mod rights;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -51,6 +51,13 @@ impl Recording {
         self.name.get(..1).unwrap_or_default()
     }
 
+    /// The user that the request came from, if it was neither the administrator nor the holder of a token that was issued.
+    pub(crate) fn user(&self) -> Option<&str> {
+        let user = self.request.headers.get("Authorization")?.as_str()?;
+        let user = user.strip_prefix("Bearer <")?.strip_suffix('>')?;
+        (user != "admin" && !user.contains(' ')).then_some(user)
+    }
+
     pub(crate) fn summary(&self) -> String {
         format!(
             "{} {} -> {}",
@@ -60,6 +67,13 @@ impl Recording {
 
     pub(crate) fn succeeded(&self) -> bool {
         (200..300).contains(&self.response.status)
+    }
+
+    /// A parameter of the request's query, as it stands there.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.request.path.split_once('?')?;
+        let mut parameters = query.split('&').filter_map(|pair| pair.split_once('='));
+        parameters.find_map(|(key, value)| (key == name).then_some(value))
     }
 
     /// Whether the history did not reach back to what was asked for.

@@ -73,6 +73,7 @@ impl<'a> Replay<'a> {
     pub(crate) async fn step(&mut self, recording: &Recording) -> Vec<Difference> {
         self.names.enter(recording.group());
         self.mend(recording).await;
+        self.mend_rights(recording).await;
         if recording.response.events.is_none() && recording.is_expired() {
             self.outrun_history(recording).await;
         }
@@ -107,7 +108,7 @@ impl<'a> Replay<'a> {
             differences.extend(compare::bodies(&mut self.names, theirs, &ours));
         } else if let Some(theirs) = &recording.response.body_text {
             let ours = String::from_utf8_lossy(&answer.body);
-            let same = super::names::masked(theirs) == super::names::masked(&ours) || self.same_yaml(theirs, &ours);
+            let same = super::names::masked(theirs) == super::names::masked(&ours) || self.same_lines(theirs, &ours);
             if !same && recording.request.method != "HEAD" {
                 differences.push(Difference::new("body", format!("{theirs:?}"), format!("{ours:?}")));
             }
@@ -115,12 +116,14 @@ impl<'a> Replay<'a> {
         differences
     }
 
-    /// Line by line, with the names learned.
-    fn same_yaml(&mut self, theirs: &str, ours: &str) -> bool {
+    /// Line by line, as YAML and indented JSON are, with the names learned.
+    fn same_lines(&mut self, theirs: &str, ours: &str) -> bool {
         let line = |line: &str| super::names::masked(line.trim_end());
         let theirs = self.names.translate(theirs);
         let quiet = |text: &str| -> Vec<String> {
-            let lines = text.lines().filter(|line| !line.contains("resourceVersion:"));
+            let lines = text
+                .lines()
+                .filter(|line| !line.trim_start().trim_start_matches('"').starts_with("resourceVersion"));
             lines.map(line).collect()
         };
         !theirs.is_empty() && quiet(&theirs) == quiet(ours)
@@ -181,8 +184,8 @@ impl<'a> Replay<'a> {
                     request = request
                         .header(name, format!("Bearer {ADMIN}"))
                         .header("impersonate-user", user);
-                    for group in USERS.iter().filter(|(name, _)| *name == user).map(|(_, group)| group) {
-                        request = request.header("impersonate-group", *group);
+                    for group in groups_of(user) {
+                        request = request.header("impersonate-group", group);
                     }
                 }
                 _ => request = request.header(name, value.replace(['\n', '\r'], " ")),
@@ -280,6 +283,12 @@ fn service_range(recordings: &[Recording]) -> &str {
 }
 
 const ADMIN: &str = "conformance-admin";
+
+/// The groups of a user, beside those that every user is in.
+pub(crate) fn groups_of(user: &str) -> Vec<&'static str> {
+    let own = USERS.iter().filter(|(name, _)| *name == user);
+    own.map(|(_, group)| *group).collect()
+}
 
 /// The groups of the users that recordings name by `Bearer <user>`; they are impersonated.
 const USERS: &[(&str, &str)] = &[("bob", "devs")];

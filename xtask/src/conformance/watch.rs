@@ -1,6 +1,6 @@
 //! Watches: what others did while one was open is done again, from its events.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use axum::body::Body;
 use http_body_util::BodyExt as _;
@@ -33,11 +33,41 @@ impl Stream {
 }
 
 impl Replay<'_> {
+    /// What a watch shows the end of, or a change, was there when it began.
+    async fn mend_watched(&mut self, recording: &Recording) {
+        let Some(path) = Path::parse(&recording.request.path) else {
+            return;
+        };
+        let Some(revision) = recording
+            .parameter("resourceVersion")
+            .filter(|revision| *revision != "0")
+        else {
+            return;
+        };
+        let (mut seen, mut is_mended) = (HashSet::new(), false);
+        for event in recording.events().iter().map(|timed| &timed.event) {
+            let text = |key: &str| event["object"]["metadata"][key].as_str().unwrap_or_default();
+            let of = path.of(text("namespace"), self.names.ours(text("name")).unwrap_or(text("name")));
+            let is_later = !seen.insert(of.object());
+            let is_old = ["MODIFIED", "DELETED"].iter().any(|kind| event["type"] == *kind);
+            if is_later || !is_old || of.name.is_empty() || self.exists(&of).await {
+                continue;
+            }
+            self.make(&of, &event["object"]).await;
+            is_mended = true;
+        }
+        if is_mended {
+            let newest = self.newest().await;
+            self.names.learn_revision(revision, &newest.to_string());
+        }
+    }
+
     pub(crate) async fn watch(&mut self, recording: &Recording) -> Vec<Difference> {
         let expected = recording.events();
         if recording.is_expired() {
             self.outrun_history(recording).await;
         }
+        self.mend_watched(recording).await;
         let request = self.request(recording).await;
         let (head, body) = self.open(request).await.into_parts();
         let mut differences = self.head(recording, head.status, &head.headers);

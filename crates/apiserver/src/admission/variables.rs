@@ -38,7 +38,7 @@ fn describe(request: &Request<'_>) -> Value {
         "kind": kind, "resource": resource, "subResource": write.subresource,
         "requestKind": kind, "requestResource": resource, "requestSubResource": write.subresource,
         "name": request.name, "namespace": write.namespace, "operation": request.operation.name(),
-        "userInfo": {"username": user.name, "uid": user.uid, "groups": user.groups, "extra": {}},
+        "userInfo": {"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra},
         "dryRun": false,
     })
 }

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Call, negotiate::Shape, openapi, respond};
+use super::{Call, negotiate::Shape, oidc, openapi, respond};
 use crate::{
     kinds::{Kind, Registry},
     server::Server,
@@ -16,6 +16,9 @@ use crate::{
 pub(crate) fn answer(server: &Server, call: &Call) -> Result<Response, Status> {
     if call.method != Method::GET {
         return Err(Status::method_not_allowed());
+    }
+    if let Some(answer) = oidc::answer(server, call) {
+        return answer;
     }
     let registry = server.registry();
     let parts: Vec<&str> = call.path.trim_matches('/').split('/').collect();
@@ -61,12 +64,24 @@ pub(crate) fn is_elsewhere(server: &Server, group: &str, version: &str) -> bool 
 }
 
 fn roots(registry: &Registry) -> Vec<String> {
-    let mut roots: Vec<String> = ["/api", "/api/v1", "/apis"].map(str::to_owned).into();
+    let first = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"];
+    let mut roots: Vec<String> = first.map(str::to_owned).into();
     for (group, versions) in registry.groups().into_iter().filter(|(group, _)| !group.is_empty()) {
         roots.push(format!("/apis/{group}"));
         roots.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    roots.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    roots.extend(
+        [
+            "/healthz",
+            "/livez",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
+    roots.sort_unstable();
     roots
 }
 
@@ -233,10 +248,11 @@ fn entry(kind: &Kind) -> Value {
         .subresources()
         .into_iter()
         .map(|sub| {
-            let shown = if sub.kind == kind.kind {
-                own.clone()
-            } else {
-                of(&sub.group, &sub.version, &sub.kind)
+            let is_of_the_same_version = (sub.group.as_str(), &sub.version) == (kind.group(), &kind.version);
+            let shown = match sub.kind == kind.kind {
+                true => own.clone(),
+                false if is_of_the_same_version => of("", "", &sub.kind),
+                false => of(&sub.group, &sub.version, &sub.kind),
             };
             json!({"subresource": sub.name, "responseKind": shown, "verbs": sub.verbs})
         })

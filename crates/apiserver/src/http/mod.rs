@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use jiff::Timestamp;
 
 use crate::{
-    auth::User,
+    auth::{AUDIENCE, User},
     rbac::{self, Action},
     server::Server,
     status::Status,
@@ -23,6 +23,7 @@ mod discovery;
 mod duplicates;
 mod load;
 mod negotiate;
+mod oidc;
 mod openapi;
 mod protobuf;
 mod query;
@@ -166,9 +167,8 @@ fn authenticate(access: &Access, request: &Request<Body>, now: Timestamp) -> Res
     });
     let store = access.server.store();
     let txn = Txn::new(&store);
-    token
-        .and_then(|token| access.server.tokens.user(&txn, token, now))
-        .ok_or_else(Status::unauthorized)
+    let proof = token.and_then(|token| access.server.tokens.prove(&txn, token, &[AUDIENCE], now).ok());
+    proof.map(|proof| proof.user).ok_or_else(Status::unauthorized)
 }
 
 /// Who may do everything may also act as somebody else (`kubectl --as`); nobody else may.
@@ -195,8 +195,8 @@ fn impersonate(user: User, headers: &HeaderMap) -> Result<User, Status> {
     }
     Ok(User {
         name,
-        uid: String::new(),
         groups,
+        ..User::default()
     })
 }
 

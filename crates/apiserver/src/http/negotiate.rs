@@ -25,6 +25,7 @@ pub(crate) enum Shape {
 /// The first alternative that this server can write; none if there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accept {
+    header: String,
     choice: Option<(Format, Shape)>,
 }
 
@@ -41,6 +42,7 @@ impl Accept {
             Format::Json
         };
         Self {
+            header: header.to_owned(),
             choice: header.split(',').find_map(|alternative| understood(alternative, json)),
         }
     }
@@ -51,6 +53,12 @@ impl Accept {
 
     pub(crate) fn shape(&self) -> Shape {
         self.choice.map_or(Shape::Object, |(_, shape)| shape)
+    }
+
+    /// Whether the client takes a document of this type, which is written in no other.
+    pub(crate) fn admits(&self, kind: &str) -> bool {
+        let mut types = self.header.split(',').filter_map(|part| part.split(';').next());
+        types.any(|part| matches!(part.trim(), "*/*" | "application/*") || part.trim() == kind)
     }
 
     pub(crate) fn is_acceptable(&self) -> bool {

@@ -74,7 +74,7 @@ pub(crate) async fn answer(
         "watch" => watch::start(server, &request.viewer(), &call.query, namespace),
         "create" if kind.traits.review => {
             let body = body::object(&body::read(body).await?, &call.content_type, &kind.kind)?;
-            reviews::answer(server, &call, kind, body)
+            reviews::answer(server, &call, kind, namespace, body)
         }
         "create" if !target.subresource.is_empty() => request.special(body).await,
         "create" => request.create(body).await,

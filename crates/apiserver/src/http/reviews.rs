@@ -1,21 +1,29 @@
 //! Kinds that are questions: who am I, may I, whose token is this.
 
 use axum::response::Response;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Call, respond};
 use crate::{
     apply::{Manager, Managers, Operation},
     auth::{AUDIENCE, User},
+    field::FieldError,
     kinds::Kind,
-    object::{self, strings_at, text_at},
+    object::{self, ObjectMut as _, strings_at, text_at},
     rbac::{self, Action},
     server::Server,
     status::Status,
     store::Txn,
 };
 
-pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Value) -> Result<Response, Status> {
+pub(crate) fn answer(
+    server: &Server,
+    call: &Call,
+    kind: &Kind,
+    namespace: &str,
+    mut review: Value,
+) -> Result<Response, Status> {
     if !review.is_object() {
         return Err(Status::bad_request("the review must be an object"));
     }
@@ -29,12 +37,12 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
             review["metadata"] = json!({"creationTimestamp": object::time(call.now)});
             json!({"userInfo": user_info(&call.user)})
         }
-        "TokenReview" => match server.tokens.user(&txn, text_at(&review, &["spec", "token"]), call.now) {
-            Some(user) => token_status(&user, &review),
-            None => json!({"user": {}, "error": "invalid bearer token"}),
-        },
+        "TokenReview" => token_status(server, &txn, &review, call.now)?,
         "SelfSubjectAccessReview" => access(&txn, &call.user, &review),
-        "SubjectAccessReview" => {
+        "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+            if kind.namespaced {
+                check_place(&mut review, namespace)?;
+            }
             let text = |field: &str| text_at(&review, &["spec", field]).to_owned();
             let groups = strings_at(&review, &["spec", "groups"])
                 .into_iter()
@@ -46,6 +54,7 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
                     name: text("user"),
                     uid: text("uid"),
                     groups,
+                    ..User::default()
                 },
                 &review,
             )
@@ -68,6 +77,31 @@ pub(crate) fn answer(server: &Server, call: &Call, kind: &Kind, mut review: Valu
     Ok(respond::body(201, &review, &call.accept))
 }
 
+/// A local question is about its own namespace: whoever may ask there learns nothing of others.
+fn check_place(review: &mut Value, namespace: &str) -> Result<(), Status> {
+    let asked = &review["spec"]["resourceAttributes"];
+    let error = if !asked.is_object() {
+        let detail = "disallowed on this kind of request";
+        FieldError::invalid(
+            "spec.nonResourceAttributes",
+            review["spec"]["nonResourceAttributes"].clone(),
+            detail,
+        )
+    } else if text_at(asked, &["namespace"]) != namespace {
+        let detail = "must match metadata.namespace";
+        FieldError::invalid(
+            "spec.resourceAttributes.namespace",
+            text_at(asked, &["namespace"]),
+            detail,
+        )
+    } else {
+        review.set_meta("namespace", namespace);
+        return Ok(());
+    };
+    let (group, kind) = ("authorization.k8s.io", "LocalSubjectAccessReview");
+    Err(Status::invalid(group, kind, "", &[error]))
+}
+
 /// A question is never stored, but like any object that is created, it says who wrote its fields.
 fn managed(call: &Call, kind: &Kind, review: &Value) -> Option<Value> {
     let who = Manager {
@@ -88,16 +122,22 @@ fn managed(call: &Call, kind: &Kind, review: &Value) -> Option<Value> {
     shown["metadata"].get_mut("managedFields").map(Value::take)
 }
 
-/// What a good token proves, and to whom: without audiences in the question, to the API server itself.
-fn token_status(user: &User, review: &Value) -> Value {
-    let asked = strings_at(review, &["spec", "audiences"]);
-    if !asked.is_empty() && !asked.contains(&AUDIENCE) {
-        let error = format!(
-            "[invalid bearer token, token audiences [{AUDIENCE:?}] is invalid for the target audiences {asked:?}]"
-        );
-        return json!({"user": {}, "error": error});
+/// What a token proves, and to whom: without audiences in the question, to the API server itself.
+fn token_status(server: &Server, txn: &Txn<'_>, review: &Value, now: Timestamp) -> Result<Value, Status> {
+    let token = text_at(review, &["spec", "token"]);
+    if token.is_empty() {
+        return Err(Status::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
     }
-    json!({"authenticated": true, "user": user_info(user), "audiences": [AUDIENCE]})
+    let mut asked = strings_at(review, &["spec", "audiences"]);
+    if asked.is_empty() {
+        asked.push(AUDIENCE);
+    }
+    Ok(match server.tokens.prove(txn, token, &asked, now) {
+        Ok(proof) => json!({"authenticated": true, "user": user_info(&proof.user), "audiences": proof.audiences}),
+        Err(refusal) => json!({"user": {}, "error": refusal.to_string()}),
+    })
 }
 
 fn user_info(user: &User) -> Value {
@@ -106,6 +146,9 @@ fn user_info(user: &User) -> Value {
         info["uid"] = user.uid.clone().into();
     }
     info["groups"] = json!(user.groups);
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
     info
 }
 

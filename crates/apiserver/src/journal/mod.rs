@@ -15,6 +15,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -101,6 +102,7 @@ pub(crate) fn open(dir: &Path, store: &mut Store) -> Result<Log, JournalError> {
     if !path.exists() {
         create(dir, Revision::default(), std::iter::empty())?;
     }
+    hide(&path);
     let (database, path) = guarded(path, |path| builder().open(path), store)?;
     Ok(Log {
         path,
@@ -178,6 +180,12 @@ fn create<'a>(
     {
         return Err(failed(dir, "removing an unfinished file")(error));
     }
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(PRIVATE)
+        .open(&beside)
+        .map_err(failed(dir, "creating the file"))?;
     let database = builder().create(&beside).map_err(|error| refused(&beside, &error))?;
     file::create(&database, revision, objects).map_err(|error| JournalError::Refused {
         file: beside.clone(),
@@ -188,6 +196,16 @@ fn create<'a>(
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(failed(dir, "syncing it"))
+}
+
+/// Takes the file from the eyes of others, who may see one that a backup tool has put back.
+fn hide(path: &Path) {
+    let mode = fs::metadata(path).map(|found| found.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o077 != 0)
+        && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE))
+    {
+        tracing::warn!(file = %path.display(), %error, "others may read the credentials in this file; set its mode to 0600");
+    }
 }
 
 fn failed(dir: &Path, action: &'static str) -> impl FnOnce(io::Error) -> JournalError {
@@ -316,6 +334,8 @@ pub(crate) fn newest(batch: &[Change]) -> Option<Revision> {
 
 const FILE: &str = "store.redb";
 const CACHE: usize = 8 << 20;
+/// The file holds Secrets, and the key of all tokens.
+const PRIVATE: u32 = 0o600;
 
 #[cfg(test)]
 mod disk;

@@ -275,6 +275,18 @@ proptest! {
     }
 }
 
+#[test]
+fn others_cannot_read_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(FILE);
+    let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    drop(open(dir.path(), &mut Store::new(Limits::default())).unwrap());
+    assert_eq!(mode(), PRIVATE);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    drop(open(dir.path(), &mut Store::new(Limits::default())).unwrap());
+    assert_eq!(mode(), PRIVATE, "one that was copied back with a wider mode");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

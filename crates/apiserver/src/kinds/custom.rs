@@ -16,17 +16,20 @@ use crate::{
     store::Resource,
 };
 
-/// The served versions of a definition.
+/// The served versions of a definition, under the names that it was given; none before it is established.
 pub(crate) fn kinds(crd: &Value, metadata: &Arc<Schema>) -> Result<Vec<Kind>, CompileError> {
+    if rules::condition_status(crd, rules::ESTABLISHED) != Some("True") {
+        return Ok(Vec::new());
+    }
     let versions = list_at(crd, &["spec", "versions"]).iter().enumerate();
     let served = versions.filter(|(_, version)| version["served"] == true);
     served.map(|(n, version)| kind(crd, version, n, metadata)).collect()
 }
 
 fn kind(crd: &Value, version: &Value, n: usize, metadata: &Arc<Schema>) -> Result<Kind, CompileError> {
-    let name = |field: &str| text_at(crd, &["spec", "names", field]).to_owned();
+    let name = |field: &str| text_at(crd, &["status", "acceptedNames", field]).to_owned();
     let names = |field: &str| {
-        strings_at(crd, &["spec", "names", field])
+        strings_at(crd, &["status", "acceptedNames", field])
             .into_iter()
             .map(str::to_owned)
             .collect()

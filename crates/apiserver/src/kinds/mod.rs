@@ -74,6 +74,8 @@ pub(crate) struct Traits {
     pub no_delete_collection: bool,
     /// Only `create`, and nothing is stored.
     pub review: bool,
+    /// A number of pods that the `scale` subresource shows and sets.
+    pub scale: bool,
 }
 
 impl Kind {
@@ -170,6 +172,9 @@ impl Kind {
         if self.scale.is_some() {
             add("scale", "autoscaling", "v1", "Scale", &["get", "patch", "update"]);
         }
+        if !self.is_custom() {
+            all.sort_by_key(|one| one.name);
+        }
         all
     }
 }
@@ -226,7 +231,8 @@ impl Registry {
         kinds.into_iter().for_each(|kind| self.insert(kind));
     }
 
-    /// The groups with their versions, the preferred version first. The core group is the empty name.
+    /// The groups with their versions, the preferred version first: the built-in groups in their order, then the others by name. The
+    /// core group is the empty name. Clients that find a kind in several groups take the first.
     pub(crate) fn groups(&self) -> Vec<(String, Vec<String>)> {
         let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for kind in self.kinds.values() {
@@ -238,7 +244,9 @@ impl Registry {
         for versions in groups.values_mut() {
             versions.sort_by_cached_key(|version| std::cmp::Reverse(names::version_priority(version)));
         }
-        groups.into_iter().collect()
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_key(|(group, _)| names::group_rank(group));
+        groups
     }
 
     /// The kinds of one group and version.

@@ -133,6 +133,29 @@ pub(crate) fn version_priority(version: &str) -> (u8, u64, u64, Reverse<String>)
     (stage, major, minor, Reverse(version.to_owned()))
 }
 
+/// Where a group stands among the others, which is after the built-in ones.
+pub(crate) fn group_rank(group: &str) -> usize {
+    let known = GROUPS.iter().position(|known| *known == group);
+    known.unwrap_or(GROUPS.len())
+}
+
+/// The built-in groups by their priority.
+const GROUPS: [&str; 13] = [
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+];
+
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
     and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \

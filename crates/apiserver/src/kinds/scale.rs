@@ -1,6 +1,6 @@
 //! The `scale` subresource: the number of replicas of any kind, in one shape.
 //!
-//! A definition says where a kind keeps its numbers. Reading gives an `autoscaling/v1` Scale made of them; writing one changes
+//! A definition says where a kind keeps its numbers; built-in kinds keep them where [`Scale::of_pods`] says. Reading gives an `autoscaling/v1` Scale made of them; writing one changes
 //! the wanted number and nothing else.
 
 use serde_json::{Map, Value, json};
@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     field::FieldError,
     object::{METADATA_ORDER, Object as _, text_at},
+    selector::LabelSelector,
 };
 
 /// Where a kind keeps its numbers: names of fields, outermost first.
@@ -15,7 +16,16 @@ use crate::{
 pub(crate) struct Scale {
     replicas: Vec<String>,
     current: Vec<String>,
-    selector: Vec<String>,
+    selector: Selector,
+}
+
+/// Where a kind keeps the selector of what it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Selector {
+    /// As the text that is shown.
+    Text(Vec<String>),
+    /// As a LabelSelector in `spec.selector`.
+    Object,
 }
 
 impl Scale {
@@ -29,8 +39,18 @@ impl Scale {
         Some(Self {
             replicas: path("specReplicasPath"),
             current: path("statusReplicasPath"),
-            selector: path("labelSelectorPath"),
+            selector: Selector::Text(path("labelSelectorPath")),
         })
+    }
+
+    /// That of a built-in kind which keeps a number of pods.
+    pub(crate) fn of_pods() -> Self {
+        let replicas = |of: &str| vec![of.to_owned(), "replicas".to_owned()];
+        Self {
+            replicas: replicas("spec"),
+            current: replicas("status"),
+            selector: Selector::Object,
+        }
     }
 
     /// The Scale of an object.
@@ -51,10 +71,11 @@ impl Scale {
             }
         }
         let mut status = json!({"replicas": number(&self.current)});
-        if let Some(selector) = at(object, &self.selector)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-        {
+        let selector = match &self.selector {
+            Selector::Text(path) => at(object, path).and_then(Value::as_str).unwrap_or_default().to_owned(),
+            Selector::Object => LabelSelector::text_of(&object["spec"]["selector"]),
+        };
+        if !selector.is_empty() {
             status["selector"] = selector.into();
         }
         json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
@@ -91,16 +112,14 @@ impl Scale {
                 Some(_) => {}
             },
         }
-        let selector = format!(".{}", self.selector.join("."));
-        match at(object, &self.selector).filter(|_| is_status && !self.selector.is_empty()) {
-            Some(value) if !value.is_string() => {
-                errors.push(FieldError::invalid(
-                    selector.clone(),
-                    "",
-                    mismatch(&selector, value, "string"),
-                ));
-            }
-            _ => {}
+        if let Selector::Text(path) = &self.selector
+            && is_status
+            && !path.is_empty()
+            && let Some(value) = at(object, path).filter(|value| !value.is_string())
+        {
+            let field = format!(".{}", path.join("."));
+            let detail = mismatch(&field, value, "string");
+            errors.push(FieldError::invalid(field, "", detail));
         }
         errors
     }
@@ -162,6 +181,20 @@ mod tests {
         let mut bare = json!({});
         scale().set(&mut bare, 1);
         assert_eq!(bare, json!({"spec": {"size": 1}}));
+    }
+
+    #[test]
+    fn pods_are_selected_as_their_labels_say() {
+        let expressions = json!([{"key": "tier", "operator": "In", "values": ["b", "a"]}, {"key": "old", "operator": "DoesNotExist"},
+            {"key": "zone", "operator": "NotIn", "values": ["x"]}, {"key": "app", "operator": "Exists"}]);
+        let object = json!({"metadata": {"name": "a"}, "status": {"replicas": 2},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"run": "web"}, "matchExpressions": expressions}}});
+        let shown = Scale::of_pods().of(&object);
+        assert_eq!(shown["spec"], json!({"replicas": 3}));
+        assert_eq!(
+            shown["status"],
+            json!({"replicas": 2, "selector": "app,!old,run=web,tier in (a,b),zone notin (x)"})
+        );
     }
 
     #[test]

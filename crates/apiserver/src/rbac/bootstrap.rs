@@ -62,5 +62,16 @@ pub(crate) fn objects() -> Vec<(&'static str, Value)> {
             "system:public-info-viewer",
             &["system:authenticated", "system:unauthenticated"],
         ),
+        // What a service needs to verify the tokens of others.
+        role(
+            "system:service-account-issuer-discovery",
+            get(&[
+                "/.well-known/openid-configuration",
+                "/.well-known/openid-configuration/",
+                "/openid/v1/jwks",
+                "/openid/v1/jwks/",
+            ]),
+        ),
+        binding("system:service-account-issuer-discovery", &["system:serviceaccounts"]),
     ]
 }

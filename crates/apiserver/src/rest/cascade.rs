@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -12,13 +13,10 @@ use super::{
     checks::arrange,
     create,
     delete::{delete, mark},
+    naming,
 };
 use crate::{
-    apply::{Manager, Managers, Operation},
-    kinds::{
-        Kind, Registry,
-        rules::{next_status, set_terminating},
-    },
+    kinds::{Kind, Registry, rules::set_terminating},
     object::{Object as _, ObjectMut as _, list_at, text_at},
     status::Status,
     store::{Key, Resource, Txn},
@@ -111,27 +109,6 @@ pub(crate) fn finalize_namespace(
     }))
 }
 
-/// Brings a definition that has just been written to the state in which it is served, as its controllers would.
-pub(crate) fn follow_definition(txn: &mut Txn<'_>, write: &Write<'_>, name: &str) {
-    let who = Manager {
-        operation: Operation::Update,
-        name: "kube-apiserver".into(),
-        api_version: write.kind.api_version(),
-        subresource: "status".into(),
-    };
-    let now = write.time();
-    while let Some(live) = txn.get(&write.key(name)).filter(|live| !live.is_terminating()) {
-        let Some(status) = next_status(&live, &now) else { return };
-        let mut next = (*live).clone();
-        next["status"] = status;
-        let mut managers = Managers::read(&live);
-        managers.update(&live, &next, &write.kind.schema, &who, &now);
-        managers.write(&mut next);
-        arrange(&mut next);
-        txn.put(write.key(name), next);
-    }
-}
-
 /// Marks a definition, deletes its objects, and the definition itself once there are none.
 pub(crate) fn delete_definition(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>) -> Result<Outcome, Status> {
     if live.is_terminating() {
@@ -164,14 +141,18 @@ pub(crate) fn delete_definition(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc
 }
 
 /// Removes terminating namespaces and definitions whose last object this transaction removed.
-pub(crate) fn settle(txn: &mut Txn<'_>, registry: &Registry, removed: &[Key]) {
-    for key in removed {
+///
+/// A definition that has gone leaves names to others.
+pub(crate) fn settle(txn: &mut Txn<'_>, registry: &Registry, now: Timestamp) {
+    let removed: Vec<Key> = txn.removed();
+    for key in &removed {
         let namespace = &key.place.namespace;
         if !namespace.is_empty() {
             finish_namespace(txn, registry, namespace);
         }
         finish_definition(txn, &key.resource);
     }
+    naming::settle(txn, registry, now);
 }
 
 fn finish_namespace(txn: &mut Txn<'_>, registry: &Registry, name: &str) {
@@ -194,11 +175,7 @@ fn finish_namespace(txn: &mut Txn<'_>, registry: &Registry, name: &str) {
 
 fn finish_definition(txn: &mut Txn<'_>, resource: &Resource) {
     let name = format!("{}.{}", resource.plural, resource.group);
-    let key = Key::new(
-        &Resource::new("apiextensions.k8s.io", "customresourcedefinitions"),
-        "",
-        &name,
-    );
+    let key = Key::new(&naming::definitions(), "", &name);
     let Some(definition) = txn.get(&key).filter(|definition| definition.is_terminating()) else {
         return;
     };

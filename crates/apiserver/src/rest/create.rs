@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome, Write,
-    cascade::{follow_definition, namespace_gear},
+    cascade::namespace_gear,
     checks::{arrange, check_namespace, check_object, check_type, conform},
+    naming,
 };
 use crate::{
     admission::Operation as Admitted,
@@ -86,7 +87,7 @@ pub(crate) fn insert(
         namespace_gear(txn, write, &name)?;
     }
     if is_definition(kind) {
-        follow_definition(txn, write, &name);
+        naming::follow(txn, kind, write.now, &name);
     }
     Ok(Outcome {
         created: true,
@@ -103,6 +104,9 @@ pub(crate) fn empty(write: &Write<'_>) -> Value {
         (_, "pods") => json!({"metadata": {}, "spec": {"containers": null}, "status": {}}),
         (_, "deployments") => json!({"metadata": {}, "spec": {"selector": null, "template": template, "strategy": {}}}),
         (_, "daemonsets") => {
+            json!({"metadata": {}, "spec": {"selector": null, "template": template, "updateStrategy": {}}})
+        }
+        (_, "statefulsets") => {
             json!({"metadata": {}, "spec": {"selector": null, "template": template, "updateStrategy": {}}})
         }
         (_, "replicasets") => json!({"metadata": {}, "spec": {"selector": null, "template": template}}),

@@ -20,23 +20,29 @@ use crate::{
     store::{Key, Txn},
 };
 
+mod applied;
+mod binding;
 mod cascade;
 mod checks;
 mod create;
 mod custom;
 mod decode;
 mod delete;
+mod eviction;
+mod naming;
 mod page;
 mod read;
 mod scale;
-mod special;
+mod token;
 mod update;
 
+pub(crate) use binding::bind_pod;
 pub(crate) use cascade::{root_ca, settle};
 pub(crate) use create::create;
 pub(crate) use delete::{DeleteOptions, delete, delete_collection};
+pub(crate) use eviction::evict_pod;
 pub(crate) use read::{List, ListQuery, get, list};
-pub(crate) use special::{bind_pod, evict_pod, request_token};
+pub(crate) use token::request_token;
 pub(crate) use update::{Change, update};
 
 /// What becomes of fields that the schema does not know.

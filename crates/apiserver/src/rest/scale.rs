@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Change, Outcome, Write, update};
+use super::{Change, Outcome, Write, applied, update};
 use crate::{
     kinds::scale::{Scale, wanted},
     object::{Object as _, ObjectMut as _, text_at},
@@ -24,7 +24,7 @@ pub(super) fn change(
     let force = matches!(change, Change::Apply { force: true, .. });
     let outcome = match translate(write, scale, live, change)? {
         Scaled::Object(object) => update::plain(txn, write, live, object)?,
-        Scaled::Applied(config) => update::apply(txn, write, live, config, force)?,
+        Scaled::Applied(config) => applied::apply(txn, write, live, config, force)?,
     };
     Ok(Outcome {
         object: Arc::new(scale.of(&outcome.object)),

@@ -1,24 +1,24 @@
-//! Everything that turns an existing object into another: PUT, the patches, and apply, on the object or on its status.
+//! Everything that turns an existing object into another, on the object or on its status. What apply does before that
+//! is in [`applied`].
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{
-    FieldValidation, Outcome, Write, cascade,
+    Outcome, Write, applied, cascade,
     checks::{arrange, check_namespace, check_object, check_type, conform},
     create::{self, create},
-    scale,
+    naming, scale,
 };
 use crate::{
     admission::Operation as Admitted,
-    apply::{ApplyRequest, Manager, Managers, Operation},
+    apply::Managers,
     field::FieldError,
     kinds::rules::Context,
-    object::{Object as _, ObjectMut as _, text_at, without},
+    object::{Object as _, ObjectMut as _, without},
     patch::Patch,
     rbac,
-    schema::normalise::normalise,
     status::Status,
     store::Txn,
 };
@@ -43,12 +43,14 @@ pub(crate) fn update(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, change: C
             check_name(name, &mut patched)?;
             plain(txn, write, &live, patched)
         }
-        (Some(live), Change::Apply { config, force }) => apply(txn, write, &live, config, force),
+        (Some(live), Change::Apply { config, force }) => applied::apply(txn, write, &live, config, force),
         (None, Change::Put(mut body)) if traits.create_on_update && write.subresource.is_empty() => {
             check_name(name, &mut body)?;
             create(txn, write, body)
         }
-        (None, Change::Apply { config, .. }) if write.subresource.is_empty() => apply_new(txn, write, name, config),
+        (None, Change::Apply { config, .. }) if write.subresource.is_empty() => {
+            applied::apply_new(txn, write, name, config)
+        }
         (None, _) => Err(Status::not_found(&write.kind.resource, name)),
     }
 }
@@ -111,119 +113,8 @@ pub(super) fn plain(
     finish(txn, write, live, new, managers).map(|outcome| outcome.warned(warnings))
 }
 
-pub(super) fn apply(
-    txn: &mut Txn<'_>,
-    write: &Write<'_>,
-    live: &Arc<Value>,
-    config: Value,
-    force: bool,
-) -> Result<Outcome, Status> {
-    let mut config = configuration(write, live.name(), config)?;
-    check_identity(write, live, &config)?;
-    let is_status = write.subresource == "status";
-    if let Some(map) = config.as_object_mut() {
-        map.retain(|field, _| {
-            let status = field == "status";
-            ["apiVersion", "kind"].contains(&field.as_str())
-                || if is_status {
-                    status
-                } else {
-                    !(status && write.kind.traits.status)
-                }
-        });
-    }
-    let who = applier(write);
-    let now = write.time();
-    let request = ApplyRequest { who: &who, force };
-    let mut managers = Managers::read(live);
-    let mut new = managers.apply(live, &config, &write.kind.schema, &request)?;
-    conform(
-        &Write {
-            validation: FieldValidation::Ignore,
-            ..*write
-        },
-        &mut new,
-    )?;
-    keep(write, live, &mut new);
-    if without_managers(&new) != without_managers(live) {
-        managers.touch(&who, &now);
-    }
-    finish(txn, write, live, new, managers)
-}
-
-fn apply_new(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, config: Value) -> Result<Outcome, Status> {
-    let mut config = configuration(write, name, config)?;
-    if !config.uid().is_empty() {
-        let why = format!(
-            "uid mismatch: the provided object specified uid {}, and no existing object was found",
-            config.uid()
-        );
-        return Err(Status::conflict(&write.kind.resource, name, &why));
-    }
-    if !config.resource_version().is_empty() {
-        return Err(Status::modified(&write.kind.resource, name));
-    }
-    if write.kind.traits.status {
-        config.as_object_mut().map(|map| map.shift_remove("status"));
-    }
-    for field in create::SERVER_SET {
-        config.drop_meta(field);
-    }
-    let (who, now) = (applier(write), write.time());
-    let request = ApplyRequest { who: &who, force: true };
-    let mut managers = Managers::default();
-    managers.apply(&create::empty(write), &config, &write.kind.schema, &request)?;
-    managers.touch(&who, &now);
-    conform(
-        &Write {
-            validation: FieldValidation::Ignore,
-            ..*write
-        },
-        &mut config,
-    )?;
-    create::insert(txn, write, config, managers)
-}
-
-/// Checks an applied configuration. It may only state fields that the kind has.
-fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Value, Status> {
-    if text_at(&config, &["apiVersion"]).is_empty() || text_at(&config, &["kind"]).is_empty() {
-        let (version, kind) = (text_at(&config, &["apiVersion"]), text_at(&config, &["kind"]));
-        let group_version = if version.is_empty() { "/" } else { version };
-        return Err(Status::bad_request(format!(
-            "invalid object type: {group_version}, Kind={kind}"
-        )));
-    }
-    check_type(write, &mut config)?;
-    check_name(name, &mut config)?;
-    let stated_namespace = config.namespace().to_owned();
-    check_namespace(write, &mut config)?;
-    if config.meta("managedFields").is_some() {
-        return Err(Status::bad_request("metadata.managedFields must be nil"));
-    }
-    if let Some(field) = normalise(&mut config.clone(), &write.kind.schema).first() {
-        let (group, version, kind) = (write.kind.group(), &write.kind.version, &write.kind.kind);
-        return Err(Status::internal(format!(
-            "failed to create typed patch object ({stated_namespace}/{name}; {}, Kind={kind}): .{field}: field not declared in \
-             schema",
-            if group.is_empty() {
-                format!("/{version}")
-            } else {
-                format!("{group}/{version}")
-            },
-        )));
-    }
-    Ok(config)
-}
-
-fn applier(write: &Write<'_>) -> Manager {
-    Manager {
-        operation: Operation::Apply,
-        ..create::manager(write)
-    }
-}
-
 /// Rules, generation, validation; then the object is staged, left alone, or removed.
-fn finish(
+pub(super) fn finish(
     txn: &mut Txn<'_>,
     write: &Write<'_>,
     live: &Arc<Value>,
@@ -283,7 +174,7 @@ fn finish(
     kind.rules.to_stored(&mut new);
     let stored = txn.put(key, new);
     if create::is_definition(kind) {
-        cascade::follow_definition(txn, write, live.name());
+        naming::follow(txn, kind, write.now, live.name());
     }
     Ok(Outcome {
         warnings,
@@ -309,7 +200,7 @@ pub(super) fn served(write: &Write<'_>, live: &Value) -> Value {
 }
 
 /// The name in a body must be that in the path.
-fn check_name(name: &str, object: &mut Value) -> Result<(), Status> {
+pub(super) fn check_name(name: &str, object: &mut Value) -> Result<(), Status> {
     match object.name() {
         "" => {
             object.set_meta("name", name);
@@ -323,7 +214,7 @@ fn check_name(name: &str, object: &mut Value) -> Result<(), Status> {
 }
 
 /// uid and resourceVersion in a body are preconditions.
-fn check_identity(write: &Write<'_>, live: &Value, body: &Value) -> Result<(), Status> {
+pub(super) fn check_identity(write: &Write<'_>, live: &Value, body: &Value) -> Result<(), Status> {
     let (resource, name) = (&write.kind.resource, live.name());
     if !body.uid().is_empty() && body.uid() != live.uid() {
         let why = format!(
@@ -344,7 +235,7 @@ fn check_identity(write: &Write<'_>, live: &Value, body: &Value) -> Result<(), S
 }
 
 /// Brings back what the request's endpoint cannot change.
-fn keep(write: &Write<'_>, live: &Value, new: &mut Value) {
+pub(super) fn keep(write: &Write<'_>, live: &Value, new: &mut Value) {
     if write.subresource == "status" {
         let status = new.get("status").cloned();
         *new = served(write, live);
@@ -379,7 +270,7 @@ fn keep(write: &Write<'_>, live: &Value, new: &mut Value) {
     }
 }
 
-fn without_managers(object: &Value) -> Value {
+pub(super) fn without_managers(object: &Value) -> Value {
     let mut object = object.clone();
     object.drop_meta("managedFields");
     object

@@ -295,7 +295,23 @@ pub(crate) const ROWS: &[(&str, &str, Row)] = &[
         },
     ),
     (
+        "io.k8s.api.apps.v1.StatefulSetStatus",
+        "conditions",
+        Map {
+            keys: &["type"],
+            merge_key: "type",
+        },
+    ),
+    (
         "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceStatus",
+        "conditions",
+        Map {
+            keys: &["type"],
+            merge_key: "type",
+        },
+    ),
+    (
+        "io.k8s.api.policy.v1.PodDisruptionBudgetStatus",
         "conditions",
         Map {
             keys: &["type"],

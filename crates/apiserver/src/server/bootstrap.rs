@@ -1,17 +1,20 @@
 //! The objects that exist from the start. Run at every start; what is there stays.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{OpenError, Server};
 use crate::{
-    auth::User,
+    auth::{self, SigningKey, User},
     object::{Object as _, text_at},
     rbac,
     rest::{self, Change},
     store::Key,
 };
 
-pub(crate) fn run(server: &Server, crds: &[Value]) -> Result<(), OpenError> {
+/// `key` is the record of a new signing key.
+pub(crate) fn run(server: &Server, key: Option<Value>, crds: &[Value]) -> Result<(), OpenError> {
+    credentials(server, key)?;
     for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
         ensure(server, "", "namespaces", "", json!({"metadata": {"name": namespace}}))?;
     }
@@ -48,6 +51,21 @@ pub(crate) fn run(server: &Server, crds: &[Value]) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// Nothing that is signed with a new key leaves before its record is on disk: like everything, it waits for what came before.
+fn credentials(server: &Server, key: Option<Value>) -> Result<(), OpenError> {
+    let kept = server.write(false, |txn, _| {
+        auth::sweep(txn, Timestamp::now());
+        if let Some(record) = key {
+            txn.put(SigningKey::place(), record);
+        }
+        Ok(())
+    });
+    kept.map(|_| ()).map_err(|status| OpenError::Bootstrap {
+        what: "the key of service account tokens".into(),
+        status: status.message,
+    })
 }
 
 /// The service `kubernetes` leads to this server.

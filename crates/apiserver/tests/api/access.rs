@@ -209,3 +209,32 @@ async fn reviews_answer_for_their_user() {
     .await;
     assert_eq!(found.body["status"]["authenticated"], true);
 }
+
+#[tokio::test]
+async fn a_local_question_is_about_its_own_namespace() {
+    let server = server();
+    members(&server).await;
+    let path = "/apis/authorization.k8s.io/v1/namespaces/m-east/localsubjectaccessreviews";
+    let ask = |user: &str, namespace: &str| {
+        let attributes = json!({"verb": "get", "resource": "configmaps", "namespace": namespace});
+        let body = json!({"spec": {"user": user, "resourceAttributes": attributes}});
+        let server = &server;
+        async move { send(server, ADMIN, "POST", path, Some(body)).await }
+    };
+    let own = ask("system:serviceaccount:m-east:member", "m-east").await;
+    assert_eq!(
+        (own.code, &own.body["status"]["allowed"]),
+        (201, &json!(true)),
+        "{}",
+        own.body
+    );
+    assert_eq!(own.body["metadata"]["namespace"], "m-east");
+    let others = ask("system:serviceaccount:m-west:member", "m-east").await;
+    assert_eq!(others.body["status"]["allowed"], false);
+    let elsewhere = ask("system:serviceaccount:m-west:member", "m-west").await;
+    assert_eq!(elsewhere.code, 422);
+    assert_eq!(
+        elsewhere.body["details"]["causes"][0]["field"],
+        "spec.resourceAttributes.namespace"
+    );
+}

@@ -285,3 +285,71 @@ async fn rules_and_the_scale_of_a_definition() {
         "Gadget.x.io \"g\" is invalid: spec: Invalid value: may only grow"
     );
 }
+
+#[tokio::test]
+async fn a_name_belongs_to_who_had_it_first() {
+    let server = server();
+    let of = |plural: &str, kind: &str, short: &str| {
+        let mut definition = definition();
+        definition["metadata"]["name"] = format!("{plural}.x.io").into();
+        definition["spec"]["names"] = json!({"plural": plural, "kind": kind, "shortNames": [short]});
+        definition
+    };
+    let condition = |name: &'static str| {
+        let server = &server;
+        async move {
+            let held = send(server, ADMIN, "GET", &format!("{CRDS}/{name}"), None).await.body;
+            let conditions = held["status"]["conditions"].as_array().unwrap().clone();
+            let of = |kind: &str| conditions.iter().find(|one| one["type"] == kind).unwrap()["status"].clone();
+            (of("NamesAccepted"), of("Established"))
+        }
+    };
+    let list = |plural: &'static str| {
+        let server = &server;
+        async move {
+            send(server, ADMIN, "GET", &format!("/apis/x.io/v1beta1/{plural}"), None)
+                .await
+                .code
+        }
+    };
+    for definition in [of("gadgets", "Gadget", "g"), of("gizmos", "Gizmo", "g")] {
+        assert_eq!(send(&server, ADMIN, "POST", CRDS, Some(definition)).await.code, 201);
+    }
+    assert_eq!(condition("gadgets.x.io").await, (json!("True"), json!("True")));
+    assert_eq!(condition("gizmos.x.io").await, (json!("False"), json!("False")));
+    assert_eq!((list("gadgets").await, list("gizmos").await), (200, 404));
+
+    let renamed = json!({"spec": {"names": {"shortNames": ["gi"]}}});
+    let media = "application/merge-patch+json";
+    let path = format!("{CRDS}/gizmos.x.io");
+    let patch = |body: Value| send_as(&server, ADMIN, "PATCH", &path, media, "application/json", Some(body));
+    assert_eq!(patch(renamed).await.code, 200);
+    assert_eq!(condition("gizmos.x.io").await, (json!("True"), json!("True")));
+    assert_eq!(list("gizmos").await, 200);
+
+    assert_eq!(patch(json!({"spec": {"names": {"shortNames": ["g"]}}})).await.code, 200);
+    assert_eq!(condition("gizmos.x.io").await, (json!("False"), json!("True")));
+    let short_names = || async {
+        let found = send(&server, ADMIN, "GET", "/apis/x.io/v1beta1", None).await.body;
+        let resources = found["resources"].as_array().unwrap().clone();
+        let gizmos = resources.into_iter().find(|one| one["name"] == "gizmos").unwrap();
+        gizmos["shortNames"].clone()
+    };
+    assert_eq!(
+        short_names().await,
+        json!(["gi"]),
+        "it goes on under the names that it had"
+    );
+    assert_eq!(
+        send(&server, ADMIN, "DELETE", &format!("{CRDS}/gadgets.x.io"), None)
+            .await
+            .code,
+        200
+    );
+    assert_eq!(
+        condition("gizmos.x.io").await,
+        (json!("True"), json!("True")),
+        "the name has become free"
+    );
+    assert_eq!(short_names().await, json!(["g"]));
+}

@@ -10,4 +10,6 @@ mod custom;
 mod durable;
 mod fixture;
 mod services;
+mod tokens;
 mod watches;
+mod workloads;

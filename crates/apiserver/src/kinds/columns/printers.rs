@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{joined, none_if_empty, number_at};
-use crate::object::{list_at, strings_at, text_at};
+use crate::{
+    object::{list_at, strings_at, text_at},
+    selector::LabelSelector,
+};
 
 type Printers = &'static [(&'static str, fn(&Value) -> Value)];
 
@@ -92,6 +95,17 @@ pub(crate) fn of(group: &str, plural: &str) -> (Printers, Printers) {
             ],
             TEMPLATE,
         ),
+        ("apps", "statefulsets") => (
+            &[("Ready", |object| ratio(object, "readyReplicas", &["spec", "replicas"]))],
+            CONTAINERS,
+        ),
+        ("apps", "controllerrevisions") => (
+            &[
+                ("Controller", controller),
+                ("Revision", |object| number_at(object, &["revision"]).into()),
+            ],
+            &[],
+        ),
         ("apps", "daemonsets") => (
             &[
                 ("Desired", |object| {
@@ -112,6 +126,18 @@ pub(crate) fn of(group: &str, plural: &str) -> (Printers, Printers) {
                 }),
             ],
             TEMPLATE,
+        ),
+        ("policy", "poddisruptionbudgets") => (
+            &[
+                ("Min Available", |budget| int_or_text(&budget["spec"]["minAvailable"])),
+                ("Max Unavailable", |budget| {
+                    int_or_text(&budget["spec"]["maxUnavailable"])
+                }),
+                ("Allowed Disruptions", |budget| {
+                    number_at(budget, &["status", "disruptionsAllowed"]).into()
+                }),
+            ],
+            &[],
         ),
         ("discovery.k8s.io", "endpointslices") => (
             &[
@@ -159,10 +185,30 @@ pub(crate) fn of(group: &str, plural: &str) -> (Printers, Printers) {
 }
 
 const TEMPLATE: Printers = &[
+    CONTAINERS[0],
+    CONTAINERS[1],
+    ("Selector", |object| {
+        none_if_empty(&LabelSelector::text_of(&object["spec"]["selector"]))
+    }),
+];
+const CONTAINERS: Printers = &[
     ("Containers", |object| joined_field(object, "name")),
     ("Images", |object| joined_field(object, "image")),
-    ("Selector", |object| pairs(&object["spec"]["selector"]["matchLabels"])),
 ];
+
+/// `deployment.apps/web`: which object made this one.
+fn controller(object: &Value) -> Value {
+    let owners = list_at(object, &["metadata", "ownerReferences"]);
+    let Some(owner) = owners.iter().find(|owner| owner["controller"] == true) else {
+        return "<none>".into();
+    };
+    let of = |field| text_at(owner, &[field]);
+    let kind = of("kind").to_lowercase();
+    match of("apiVersion").split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}/{}", of("name")).into(),
+        None => format!("{kind}/{}", of("name")).into(),
+    }
+}
 
 fn joined_field(object: &Value, field: &str) -> Value {
     let containers = list_at(object, &["spec", "template", "spec", "containers"]);
@@ -172,6 +218,15 @@ fn joined_field(object: &Value, field: &str) -> Value {
         .collect::<Vec<_>>()
         .join(",")
         .into()
+}
+
+/// A number or a share.
+fn int_or_text(value: &Value) -> Value {
+    match value {
+        Value::Null => "N/A".into(),
+        Value::String(share) => share.clone().into(),
+        number => number.to_string().into(),
+    }
 }
 
 fn count(map: &Value) -> usize {

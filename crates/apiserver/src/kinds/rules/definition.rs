@@ -73,14 +73,12 @@ impl Rules for Definitions {
             errors.extend(wrong_schema(version, n));
         }
         if let Some(old) = old {
-            for path in [
-                &["spec", "group"][..],
-                &["spec", "scope"],
-                &["spec", "names", "kind"],
-                &["spec", "names", "plural"],
-            ] {
-                errors.extend(super::immutable(old, object, path));
-            }
+            let fixed: &[&[&str]] = &[&["spec", "group"], &["spec", "names", "plural"]];
+            // Nothing is stored yet that these would matter to before it is served.
+            let fixed_once_served: &[&[&str]] = &[&["spec", "scope"], &["spec", "names", "kind"]];
+            let is_served = condition_status(old, "Established") == Some("True");
+            let all = fixed.iter().chain(fixed_once_served.iter().filter(|_| is_served));
+            errors.extend(all.filter_map(|path| super::immutable(old, object, path)));
         }
         errors
     }
@@ -117,30 +115,6 @@ fn note_stored(object: &mut Value) {
     }
 }
 
-/// The next step of a definition's status towards being established; none when there is nothing left to do.
-///
-/// The names are accepted first, then the kind is served; a watcher sees both steps.
-pub(crate) fn next_status(definition: &Value, now: &str) -> Option<Value> {
-    let mut status = definition["status"].clone();
-    status["acceptedNames"] = definition["spec"]["names"].clone();
-    let is_installed = condition_status(definition, "Established").is_some();
-    let message = "the initial names have been accepted";
-    set_condition(
-        &mut status,
-        "NamesAccepted",
-        "True",
-        "NoConflicts",
-        "no conflicts found",
-        now,
-    );
-    if is_installed {
-        set_condition(&mut status, "Established", "True", "InitialNamesAccepted", message, now);
-    } else {
-        set_condition(&mut status, "Established", "False", "Installing", message, now);
-    }
-    (status != definition["status"]).then_some(status)
-}
-
 /// Marks a definition whose objects are about to be deleted.
 pub(crate) fn set_terminating(definition: &mut Value, now: &str) {
     let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
@@ -157,14 +131,15 @@ pub(crate) fn set_terminating(definition: &mut Value, now: &str) {
     definition["status"] = owned;
 }
 
-fn condition_status<'a>(definition: &'a Value, kind: &str) -> Option<&'a str> {
+/// The status of a condition, if the definition has it.
+pub(crate) fn condition_status<'a>(definition: &'a Value, kind: &str) -> Option<&'a str> {
     let conditions = list_at(definition, &["status", "conditions"]);
     let found = conditions.iter().find(|one| one["type"] == kind)?;
     found["status"].as_str()
 }
 
-/// Sets a condition; one that says the same already stays as it is.
-fn set_condition(status: &mut Value, kind: &str, state: &str, reason: &str, message: &str, now: &str) {
+/// Sets a condition. Its time is that of the last change of its status.
+pub(super) fn set_condition(status: &mut Value, kind: &str, state: &str, reason: &str, message: &str, now: &str) {
     if !status["conditions"].is_array() {
         status["conditions"] = json!([]);
     }
@@ -182,32 +157,12 @@ fn set_condition(status: &mut Value, kind: &str, state: &str, reason: &str, mess
         condition.insert(field.into(), value.into());
     }
     match conditions.iter_mut().find(|one| one["type"] == kind) {
-        Some(known) if known["status"] == state => {}
-        Some(known) => *known = condition.into(),
+        Some(known) => {
+            if known["status"] == state {
+                condition.insert("lastTransitionTime".into(), known["lastTransitionTime"].clone());
+            }
+            *known = condition.into();
+        }
         None => conditions.push(condition.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_definition_is_established_in_two_steps() {
-        let mut definition = json!({"spec": {"names": {"plural": "xs", "kind": "X"},
-            "versions": [{"name": "v1", "storage": true}]}});
-        definition["status"] = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}});
-        note_stored(&mut definition);
-        assert_eq!(definition["status"]["storedVersions"], json!(["v1"]));
-        definition["status"] = next_status(&definition, "t1").expect("a first step");
-        assert_eq!(definition["status"]["acceptedNames"], definition["spec"]["names"]);
-        assert_eq!(condition_status(&definition, "Established"), Some("False"));
-        definition["status"] = next_status(&definition, "t2").expect("a second step");
-        assert_eq!(condition_status(&definition, "Established"), Some("True"));
-        assert_eq!(next_status(&definition, "t3"), None);
-        definition["spec"]["names"]["shortNames"] = json!(["x"]);
-        let renamed = next_status(&definition, "t4").expect("names have changed");
-        assert_eq!(renamed["acceptedNames"]["shortNames"], json!(["x"]));
-        assert_eq!(renamed["conditions"], definition["status"]["conditions"]);
     }
 }

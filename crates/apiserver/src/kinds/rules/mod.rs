@@ -12,33 +12,41 @@ use crate::{
 };
 
 mod aggregation;
+mod budget;
 mod config;
 mod definition;
 mod endpoints;
 mod event;
 mod lease;
 mod namespace;
+mod naming;
 mod node;
 mod pod;
 mod policy;
 mod rbac;
+mod revision;
 mod service;
 mod service_range;
+mod stateful;
 mod workload;
 
 pub(crate) use aggregation::ApiServices;
+pub(crate) use budget::DisruptionBudgets;
 pub(crate) use config::{ConfigMaps, Secrets};
-pub(crate) use definition::{Definitions, next_status, set_terminating};
+pub(crate) use definition::{Definitions, condition_status, set_terminating};
 pub(crate) use endpoints::EndpointSlices;
 pub(crate) use event::{Events, NewEvents};
 pub(crate) use lease::Leases;
 pub(crate) use namespace::Namespaces;
+pub(crate) use naming::{ESTABLISHED, NAMES, Taken, next_status};
 pub(crate) use node::Nodes;
 pub(crate) use pod::Pods;
 pub(crate) use policy::NetworkPolicies;
 pub(crate) use rbac::{Bindings, Roles};
+pub(crate) use revision::ControllerRevisions;
 pub(crate) use service::{ServicePrefixes, Services};
 pub(crate) use service_range::ServiceRanges;
+pub(crate) use stateful::StatefulSets;
 pub(crate) use workload::{DaemonSets, Deployments, ReplicaSets};
 
 /// What rules may look at beyond the object itself.

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Rules, conditions, immutable, pod};
+use super::{Context, Rules, conditions, immutable, pod};
 use crate::{
     field::FieldError,
     object::{child_mut, set_default},
     selector::LabelSelector,
+    status::Status,
 };
 
 #[derive(Debug)]
@@ -21,6 +22,11 @@ impl Rules for Deployments {
         set_default(spec, "progressDeadlineSeconds", 600);
         let strategy = spec.entry("strategy").or_insert_with(|| json!({}));
         rolling(strategy, json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
+    }
+
+    fn create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        object["status"] = json!({});
+        Ok(())
     }
 
     fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -40,6 +46,12 @@ impl Rules for DaemonSets {
         rolling(strategy, json!({"maxUnavailable": 1, "maxSurge": 0}));
     }
 
+    fn create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        object["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0,
+            "numberReady": 0});
+        Ok(())
+    }
+
     fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         checked(object, old)
     }
@@ -54,12 +66,17 @@ impl Rules for ReplicaSets {
         set_default(child_mut(object, "spec"), "replicas", 1);
     }
 
+    fn create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        object["status"] = json!({"replicas": 0});
+        Ok(())
+    }
+
     fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         checked(object, old)
     }
 }
 
-fn template(object: &mut Value) {
+pub(super) fn template(object: &mut Value) {
     let times: &[&str] = match object["kind"].as_str() {
         Some("Deployment") => &["lastUpdateTime", "lastTransitionTime"],
         _ => &["lastTransitionTime"],
@@ -71,7 +88,7 @@ fn template(object: &mut Value) {
     pod::default_spec(spec);
 }
 
-fn rolling(strategy: &mut Value, parameters: Value) {
+pub(super) fn rolling(strategy: &mut Value, parameters: Value) {
     let Some(strategy) = strategy.as_object_mut() else {
         return;
     };
@@ -87,7 +104,7 @@ fn rolling(strategy: &mut Value, parameters: Value) {
     }
 }
 
-fn checked(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+pub(super) fn checked(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let selector = &object["spec"]["selector"];
     let labels = &object["spec"]["template"]["metadata"]["labels"];

@@ -1,0 +1,130 @@
+//! Server-side apply of an object: what the request states, merged with what others own.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    FieldValidation, Outcome, Write,
+    checks::{check_namespace, check_type, conform},
+    create,
+    update::{check_identity, check_name, finish, keep, without_managers},
+};
+use crate::{
+    apply::{ApplyRequest, Manager, Managers, Operation},
+    object::{Object as _, ObjectMut as _, text_at},
+    schema::normalise::normalise,
+    status::Status,
+    store::Txn,
+};
+
+pub(super) fn apply(
+    txn: &mut Txn<'_>,
+    write: &Write<'_>,
+    live: &Arc<Value>,
+    config: Value,
+    force: bool,
+) -> Result<Outcome, Status> {
+    let mut config = configuration(write, live.name(), config)?;
+    check_identity(write, live, &config)?;
+    let is_status = write.subresource == "status";
+    if let Some(map) = config.as_object_mut() {
+        map.retain(|field, _| {
+            let status = field == "status";
+            ["apiVersion", "kind"].contains(&field.as_str())
+                || if is_status {
+                    status
+                } else {
+                    !(status && write.kind.traits.status)
+                }
+        });
+    }
+    let who = applier(write);
+    let now = write.time();
+    let request = ApplyRequest { who: &who, force };
+    let mut managers = Managers::read(live);
+    let mut new = managers.apply(live, &config, &write.kind.schema, &request)?;
+    conform(
+        &Write {
+            validation: FieldValidation::Ignore,
+            ..*write
+        },
+        &mut new,
+    )?;
+    keep(write, live, &mut new);
+    if without_managers(&new) != without_managers(live) {
+        managers.touch(&who, &now);
+    }
+    finish(txn, write, live, new, managers)
+}
+
+pub(super) fn apply_new(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, config: Value) -> Result<Outcome, Status> {
+    let mut config = configuration(write, name, config)?;
+    if !config.uid().is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {}, and no existing object was found",
+            config.uid()
+        );
+        return Err(Status::conflict(&write.kind.resource, name, &why));
+    }
+    if !config.resource_version().is_empty() {
+        return Err(Status::modified(&write.kind.resource, name));
+    }
+    if write.kind.traits.status {
+        config.as_object_mut().map(|map| map.shift_remove("status"));
+    }
+    for field in create::SERVER_SET {
+        config.drop_meta(field);
+    }
+    let (who, now) = (applier(write), write.time());
+    let request = ApplyRequest { who: &who, force: true };
+    let mut managers = Managers::default();
+    managers.apply(&create::empty(write), &config, &write.kind.schema, &request)?;
+    managers.touch(&who, &now);
+    conform(
+        &Write {
+            validation: FieldValidation::Ignore,
+            ..*write
+        },
+        &mut config,
+    )?;
+    create::insert(txn, write, config, managers)
+}
+
+/// Checks an applied configuration. It may only state fields that the kind has.
+fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Value, Status> {
+    if text_at(&config, &["apiVersion"]).is_empty() || text_at(&config, &["kind"]).is_empty() {
+        let (version, kind) = (text_at(&config, &["apiVersion"]), text_at(&config, &["kind"]));
+        let group_version = if version.is_empty() { "/" } else { version };
+        return Err(Status::bad_request(format!(
+            "invalid object type: {group_version}, Kind={kind}"
+        )));
+    }
+    check_type(write, &mut config)?;
+    check_name(name, &mut config)?;
+    let stated_namespace = config.namespace().to_owned();
+    check_namespace(write, &mut config)?;
+    if config.meta("managedFields").is_some() {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    if let Some(field) = normalise(&mut config.clone(), &write.kind.schema).first() {
+        let (group, version, kind) = (write.kind.group(), &write.kind.version, &write.kind.kind);
+        return Err(Status::internal(format!(
+            "failed to create typed patch object ({stated_namespace}/{name}; {}, Kind={kind}): .{field}: field not declared in \
+             schema",
+            if group.is_empty() {
+                format!("/{version}")
+            } else {
+                format!("{group}/{version}")
+            },
+        )));
+    }
+    Ok(config)
+}
+
+fn applier(write: &Write<'_>) -> Manager {
+    Manager {
+        operation: Operation::Apply,
+        ..create::manager(write)
+    }
+}
