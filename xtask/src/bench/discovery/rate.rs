@@ -27,7 +27,7 @@ pub(super) fn run(lab: &Lab, rounds: u32, seconds: f64, report: &mut Report) -> 
     ];
     for (_, to) in &ways {
         eventually("the server to answer", super::PATIENCE, || {
-            Connects::start(lab, CLIENT, to, 0.1, 1, 0)?.finish()
+            Connects::start(lab, CLIENT, to, WARM_UP, PARALLEL, 0)?.finish()
         })?;
     }
     let started = Instant::now();
@@ -112,5 +112,7 @@ impl Connects {
 
 /// The service, and the pod behind it.
 const SERVICE: &str = "near";
+/// Seconds that do not count.
+const WARM_UP: f64 = 1.0;
 /// Enough that the client never waits for the server alone.
 const PARALLEL: usize = 8;
