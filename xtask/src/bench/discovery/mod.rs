@@ -45,10 +45,10 @@ pub(crate) struct Discovery {
     #[arg(long, default_value_t = 20)]
     trials: usize,
     /// Interleaved rounds of new connections
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 15)]
     rounds: u32,
     /// Length of a round of new connections
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Use the programs in this folder (build them first: cargo build --release --workspace --bins)
     #[arg(long, value_name = "DIR", default_value = "target/release")]
