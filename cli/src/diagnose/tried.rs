@@ -1,5 +1,6 @@
 //! What can only be tried: the name, through cluster DNS, and a connection to what it stands for.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -83,21 +84,60 @@ async fn connection(facts: &Facts, addresses: &[IpAddr]) -> Step {
         .iter()
         .flat_map(|address| tcp.iter().map(|port| SocketAddr::new(*address, *port)))
     {
-        let why = match timeout(PATIENCE, TcpStream::connect(target)).await {
-            Ok(Ok(_)) => {
-                tried.push(target.to_string());
-                continue;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+        let Err(error) = connect(target).await else {
+            tried.push(target.to_string());
+            continue;
         };
+        // A refusal comes from our own rules or from the pod: the address is known here.
+        let is_unknown = error.kind() != io::ErrorKind::ConnectionRefused && is_clusterset_ip(facts, target.ip());
+        if is_unknown && let Some(endpoint) = endpoint_that_answers(facts).await {
+            let detail = format!(
+                "{target}: {error}, while its endpoint {endpoint} answers: the clusterset IP is not translated here \
+                 (VipNotTranslated)"
+            );
+            let mend = "Look at this node's pod of tombolo-route-agent, and at its RouteAgent: kubectl -n tombolo-system get \
+                        routeagents -o yaml";
+            return Step::bad("connect", detail, mend);
+        }
         let mend = "See `tombolo show connections`, then NetworkPolicies and the pods behind the service";
-        return Step::bad("connect", format!("{target}: {why}"), mend);
+        return Step::bad("connect", format!("{target}: {error}"), mend);
     }
     if tried.is_empty() {
         return Step::skipped("connect", "the service has no TCP port");
     }
     Step::good("connect", tried.join(", "))
+}
+
+async fn connect(target: SocketAddr) -> io::Result<()> {
+    match timeout(PATIENCE, TcpStream::connect(target)).await {
+        Ok(connected) => connected.map(drop),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {PATIENCE:?}"),
+        )),
+    }
+}
+
+fn is_clusterset_ip(facts: &Facts, address: IpAddr) -> bool {
+    let ips = facts.import.iter().flat_map(|import| import.spec.ips.iter().flatten());
+    ips.filter_map(|ip| ip.parse::<IpAddr>().ok()).any(|ip| ip == address)
+}
+
+/// One of the pods behind the service that takes a connection, without any translation; a few are tried.
+async fn endpoint_that_answers(facts: &Facts) -> Option<SocketAddr> {
+    let endpoints = facts.slices.iter().flat_map(|slice| {
+        let ports = slice.ports.iter().flatten();
+        let tcp = ports.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+        let port = tcp.filter_map(|port| u16::try_from(port.port?).ok()).next();
+        let addresses = slice.endpoints.iter().filter_map(|endpoint| endpoint.addresses.first());
+        addresses.filter_map(move |address| Some(SocketAddr::new(address.parse().ok()?, port?)))
+    });
+    for endpoint in endpoints.take(ENDPOINTS) {
+        if connect(endpoint).await.is_ok() {
+            return Some(endpoint);
+        }
+    }
+    None
 }
 
 struct Answer {
@@ -149,5 +189,54 @@ fn read(reply: &[u8]) -> anyhow::Result<Answer> {
     })
 }
 
+/// So many endpoints are tried beside the clusterset IP.
+const ENDPOINTS: usize = 3;
 /// As long as anything here waits for an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::super::walk::Outcome;
+    use super::*;
+
+    /// Connecting to it fails in this machine's own kernel.
+    const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
+
+    /// A service with a clusterset IP, and one endpoint on this machine.
+    fn facts(ip: IpAddr, endpoint: SocketAddr) -> Facts {
+        let import = json!({"metadata": {"name": "cart"}, "spec": {"type": "ClusterSetIP", "ports": [{"port": 80}], "ips": [ip]}});
+        let slice = json!({
+            "addressType": "IPv4", "metadata": {}, "endpoints": [{"addresses": [endpoint.ip()]}],
+            "ports": [{"port": endpoint.port(), "protocol": "TCP"}],
+        });
+        Facts {
+            import: Some(serde_json::from_value(import).unwrap()),
+            slices: vec![serde_json::from_value(slice).unwrap()],
+            ..Facts::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ip_that_leads_nowhere_while_its_endpoint_answers_is_not_translated() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        let step = connection(&facts(NOWHERE, endpoint), &[NOWHERE]).await;
+        assert_eq!(step.outcome, Outcome::Bad);
+        assert!(step.detail.contains("VipNotTranslated"), "{}", step.detail);
+        assert!(step.detail.contains(&endpoint.to_string()), "{}", step.detail);
+
+        // An address of the exporter's own is nobody's to translate here.
+        let step = connection(&facts(IpAddr::V4(Ipv4Addr::LOCALHOST), endpoint), &[NOWHERE]).await;
+        assert!(!step.detail.contains("VipNotTranslated"), "{}", step.detail);
+        drop(listener);
+        let step = connection(&facts(NOWHERE, endpoint), &[NOWHERE]).await;
+        assert!(
+            !step.detail.contains("VipNotTranslated"),
+            "nobody answers: {}",
+            step.detail
+        );
+    }
+}
