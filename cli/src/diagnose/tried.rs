@@ -88,9 +88,9 @@ async fn connection(facts: &Facts, addresses: &[IpAddr]) -> Step {
             tried.push(target.to_string());
             continue;
         };
-        // A refusal comes from our own rules or from the pod: the address is known here.
-        let is_unknown = error.kind() != io::ErrorKind::ConnectionRefused && is_clusterset_ip(facts, target.ip());
-        if is_unknown && let Some(endpoint) = endpoint_that_answers(facts).await {
+        if is_clusterset_ip(facts, target.ip())
+            && let Some(endpoint) = endpoint_that_answers(facts, error.kind()).await
+        {
             let detail = format!(
                 "{target}: {error}, while its endpoint {endpoint} answers: the clusterset IP is not translated here \
                  (VipNotTranslated)"
@@ -123,21 +123,26 @@ fn is_clusterset_ip(facts: &Facts, address: IpAddr) -> bool {
     ips.filter_map(|ip| ip.parse::<IpAddr>().ok()).any(|ip| ip == address)
 }
 
-/// One of the pods behind the service that takes a connection, without any translation; a few are tried.
-async fn endpoint_that_answers(facts: &Facts) -> Option<SocketAddr> {
+/// One of the pods behind the service that takes a connection, without any translation; a few are tried. After a refusal all of them
+/// have to, for it may have come from one of them as well as from our own rules.
+async fn endpoint_that_answers(facts: &Facts, failure: io::ErrorKind) -> Option<SocketAddr> {
     let endpoints = facts.slices.iter().flat_map(|slice| {
         let ports = slice.ports.iter().flatten();
-        let tcp = ports.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
-        let port = tcp.filter_map(|port| u16::try_from(port.port?).ok()).next();
+        let mut tcp = ports.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+        let port = tcp.find_map(|port| u16::try_from(port.port?).ok());
         let addresses = slice.endpoints.iter().filter_map(|endpoint| endpoint.addresses.first());
         addresses.filter_map(move |address| Some(SocketAddr::new(address.parse().ok()?, port?)))
     });
+    let mut answering = None;
     for endpoint in endpoints.take(ENDPOINTS) {
-        if connect(endpoint).await.is_ok() {
-            return Some(endpoint);
+        match (connect(endpoint).await, failure) {
+            (Ok(()), io::ErrorKind::ConnectionRefused) => answering = Some(endpoint),
+            (Ok(()), _) => return Some(endpoint),
+            (Err(_), io::ErrorKind::ConnectionRefused) => return None,
+            (Err(_), _) => {}
         }
     }
-    None
+    answering
 }
 
 struct Answer {
@@ -206,8 +211,8 @@ mod tests {
     const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
 
     /// A service with a clusterset IP, and one endpoint on this machine.
-    fn facts(ip: IpAddr, endpoint: SocketAddr) -> Facts {
-        let import = json!({"metadata": {"name": "cart"}, "spec": {"type": "ClusterSetIP", "ports": [{"port": 80}], "ips": [ip]}});
+    fn facts(ip: IpAddr, port: u16, endpoint: SocketAddr) -> Facts {
+        let import = json!({"metadata": {"name": "cart"}, "spec": {"type": "ClusterSetIP", "ports": [{"port": port}], "ips": [ip]}});
         let slice = json!({
             "addressType": "IPv4", "metadata": {}, "endpoints": [{"addresses": [endpoint.ip()]}],
             "ports": [{"port": endpoint.port(), "protocol": "TCP"}],
@@ -223,16 +228,21 @@ mod tests {
     async fn an_ip_that_leads_nowhere_while_its_endpoint_answers_is_not_translated() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap();
-        let step = connection(&facts(NOWHERE, endpoint), &[NOWHERE]).await;
+        let step = connection(&facts(NOWHERE, 80, endpoint), &[NOWHERE]).await;
         assert_eq!(step.outcome, Outcome::Bad);
         assert!(step.detail.contains("VipNotTranslated"), "{}", step.detail);
         assert!(step.detail.contains(&endpoint.to_string()), "{}", step.detail);
 
+        // It is refused where nobody listens, as our rules refuse what they do not translate.
+        let refusing = TcpListener::bind("127.174.0.1:0").await.unwrap().local_addr().unwrap();
+        let step = connection(&facts(refusing.ip(), refusing.port(), endpoint), &[refusing.ip()]).await;
+        assert!(step.detail.contains("VipNotTranslated"), "{}", step.detail);
+
         // An address of the exporter's own is nobody's to translate here.
-        let step = connection(&facts(IpAddr::V4(Ipv4Addr::LOCALHOST), endpoint), &[NOWHERE]).await;
+        let step = connection(&facts(IpAddr::V4(Ipv4Addr::LOCALHOST), 80, endpoint), &[NOWHERE]).await;
         assert!(!step.detail.contains("VipNotTranslated"), "{}", step.detail);
         drop(listener);
-        let step = connection(&facts(NOWHERE, endpoint), &[NOWHERE]).await;
+        let step = connection(&facts(NOWHERE, 80, endpoint), &[NOWHERE]).await;
         assert!(
             !step.detail.contains("VipNotTranslated"),
             "nobody answers: {}",
