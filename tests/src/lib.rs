@@ -19,11 +19,21 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// # Panics
 /// Where nothing may be skipped.
 pub fn must_skip() -> bool {
+    must_skip_without(&[])
+}
+
+/// The same for a test that needs more programs, each given with the Debian package that has it.
+///
+/// # Panics
+/// Where nothing may be skipped.
+pub fn must_skip_without(programs: &[(&str, &str)]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+    let mut needed = [&[("kubectl", "kubernetes-client")], programs].concat().into_iter();
     let lacks = if !nix::unistd::geteuid().is_root() {
-        "the lab needs root"
-    } else if !std::env::split_paths(&path).any(|folder| folder.join("kubectl").exists()) {
-        "kubectl is not on PATH (Debian: kubernetes-client)"
+        "the lab needs root".to_owned()
+    } else if let Some((program, package)) = needed.find(|(program, _)| !is_there(program)) {
+        format!("{program} is not on PATH (Debian: {package})")
     } else {
         return false;
     };

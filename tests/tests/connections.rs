@@ -104,8 +104,12 @@ impl Connection {
     fn open(lab: &Lab, client: &str, server: &str) -> Self {
         let script = format!("exec 3<>/dev/tcp/{server}/8080; cat <&3 & cat >&3");
         let mut command = lab.command(client, &["bash", "-c", &script]);
-        let mut client_process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(client_process.stdout.take().unwrap());
+        let mut client_process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tombolo runs");
+        let output = BufReader::new(client_process.stdout.take().expect("stdout is piped"));
         let (sender, answers) = channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -116,7 +120,7 @@ impl Connection {
         });
         Self {
             name: format!("{client} to {server}"),
-            input: client_process.stdin.take().unwrap(),
+            input: client_process.stdin.take().expect("stdin is piped"),
             client: client_process,
             answers,
             asked: 0,

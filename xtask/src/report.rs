@@ -190,6 +190,14 @@ impl Report {
         }
     }
 
+    /// Compares the p99 of a distribution with an upper bound.
+    pub(crate) fn aim_p99_below(&mut self, name: &str, bound: f64) {
+        let tail = self.figures.get(name).and_then(|figure| figure.tail.as_ref());
+        if let Some(got) = tail.map(|tail| tail.p99) {
+            self.target(&format!("{name}.p99"), format!("<= {bound}"), got, got <= bound);
+        }
+    }
+
     /// Compares a median, or a ratio, with a lower bound.
     pub(crate) fn aim_above(&mut self, name: &str, bound: f64) {
         if let Some(got) = self.value(name) {
@@ -306,6 +314,8 @@ mod tests {
         report.aim_below("ours_vs_peer", 0.4);
         report.aim_above("ours_ms", 100.0);
         report.aim_above("ours_vs_nobody", 1.0);
+        report.aim_p99_below("ours_ms", 198.0);
+        report.aim_p99_below("peer_ms", 1.0);
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["rounds"], 2);
         let ours = &json["figures"]["ours_ms"];
@@ -315,6 +325,6 @@ mod tests {
         );
         assert_eq!(json["ratios"], serde_json::json!({"ours_vs_peer": 0.5}));
         let met: Vec<_> = report.targets.iter().map(|target| target.met).collect();
-        assert_eq!(met, [false, true]);
+        assert_eq!(met, [false, true, true]);
     }
 }

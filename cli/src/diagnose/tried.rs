@@ -1,5 +1,6 @@
 //! What can only be tried: the name, through cluster DNS, and a connection to what it stands for.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -83,21 +84,65 @@ async fn connection(facts: &Facts, addresses: &[IpAddr]) -> Step {
         .iter()
         .flat_map(|address| tcp.iter().map(|port| SocketAddr::new(*address, *port)))
     {
-        let why = match timeout(PATIENCE, TcpStream::connect(target)).await {
-            Ok(Ok(_)) => {
-                tried.push(target.to_string());
-                continue;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+        let Err(error) = connect(target).await else {
+            tried.push(target.to_string());
+            continue;
         };
+        if is_clusterset_ip(facts, target.ip())
+            && let Some(endpoint) = endpoint_that_answers(facts, error.kind()).await
+        {
+            let detail = format!(
+                "{target}: {error}, while its endpoint {endpoint} answers: the clusterset IP is not translated here \
+                 (VipNotTranslated)"
+            );
+            let mend = "Look at this node's pod of tombolo-route-agent, and at its RouteAgent: kubectl -n tombolo-system get \
+                        routeagents -o yaml";
+            return Step::bad("connect", detail, mend);
+        }
         let mend = "See `tombolo show connections`, then NetworkPolicies and the pods behind the service";
-        return Step::bad("connect", format!("{target}: {why}"), mend);
+        return Step::bad("connect", format!("{target}: {error}"), mend);
     }
     if tried.is_empty() {
         return Step::skipped("connect", "the service has no TCP port");
     }
     Step::good("connect", tried.join(", "))
+}
+
+async fn connect(target: SocketAddr) -> io::Result<()> {
+    match timeout(PATIENCE, TcpStream::connect(target)).await {
+        Ok(connected) => connected.map(drop),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {PATIENCE:?}"),
+        )),
+    }
+}
+
+fn is_clusterset_ip(facts: &Facts, address: IpAddr) -> bool {
+    let ips = facts.import.iter().flat_map(|import| import.spec.ips.iter().flatten());
+    ips.filter_map(|ip| ip.parse::<IpAddr>().ok()).any(|ip| ip == address)
+}
+
+/// One of the pods behind the service that takes a connection, without any translation; a few are tried. After a refusal all of them
+/// have to, for it may have come from one of them as well as from our own rules.
+async fn endpoint_that_answers(facts: &Facts, failure: io::ErrorKind) -> Option<SocketAddr> {
+    let endpoints = facts.slices.iter().flat_map(|slice| {
+        let ports = slice.ports.iter().flatten();
+        let mut tcp = ports.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+        let port = tcp.find_map(|port| u16::try_from(port.port?).ok());
+        let addresses = slice.endpoints.iter().filter_map(|endpoint| endpoint.addresses.first());
+        addresses.filter_map(move |address| Some(SocketAddr::new(address.parse().ok()?, port?)))
+    });
+    let mut answering = None;
+    for endpoint in endpoints.take(ENDPOINTS) {
+        match (connect(endpoint).await, failure) {
+            (Ok(()), io::ErrorKind::ConnectionRefused) => answering = Some(endpoint),
+            (Ok(()), _) => return Some(endpoint),
+            (Err(_), io::ErrorKind::ConnectionRefused) => return None,
+            (Err(_), _) => {}
+        }
+    }
+    answering
 }
 
 struct Answer {
@@ -149,5 +194,59 @@ fn read(reply: &[u8]) -> anyhow::Result<Answer> {
     })
 }
 
+/// So many endpoints are tried beside the clusterset IP.
+const ENDPOINTS: usize = 3;
 /// As long as anything here waits for an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::super::walk::Outcome;
+    use super::*;
+
+    /// Connecting to it fails in this machine's own kernel.
+    const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
+
+    /// A service with a clusterset IP, and one endpoint on this machine.
+    fn facts(ip: IpAddr, port: u16, endpoint: SocketAddr) -> Facts {
+        let import = json!({"metadata": {"name": "cart"}, "spec": {"type": "ClusterSetIP", "ports": [{"port": port}], "ips": [ip]}});
+        let slice = json!({
+            "addressType": "IPv4", "metadata": {}, "endpoints": [{"addresses": [endpoint.ip()]}],
+            "ports": [{"port": endpoint.port(), "protocol": "TCP"}],
+        });
+        Facts {
+            import: Some(serde_json::from_value(import).unwrap()),
+            slices: vec![serde_json::from_value(slice).unwrap()],
+            ..Facts::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ip_that_leads_nowhere_while_its_endpoint_answers_is_not_translated() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        let step = connection(&facts(NOWHERE, 80, endpoint), &[NOWHERE]).await;
+        assert_eq!(step.outcome, Outcome::Bad);
+        assert!(step.detail.contains("VipNotTranslated"), "{}", step.detail);
+        assert!(step.detail.contains(&endpoint.to_string()), "{}", step.detail);
+
+        // It is refused where nobody listens, as our rules refuse what they do not translate.
+        let refusing = TcpListener::bind("127.174.0.1:0").await.unwrap().local_addr().unwrap();
+        let step = connection(&facts(refusing.ip(), refusing.port(), endpoint), &[refusing.ip()]).await;
+        assert!(step.detail.contains("VipNotTranslated"), "{}", step.detail);
+
+        // An address of the exporter's own is nobody's to translate here.
+        let step = connection(&facts(IpAddr::V4(Ipv4Addr::LOCALHOST), 80, endpoint), &[NOWHERE]).await;
+        assert!(!step.detail.contains("VipNotTranslated"), "{}", step.detail);
+        drop(listener);
+        let step = connection(&facts(NOWHERE, 80, endpoint), &[NOWHERE]).await;
+        assert!(
+            !step.detail.contains("VipNotTranslated"),
+            "nobody answers: {}",
+            step.detail
+        );
+    }
+}

@@ -1,8 +1,9 @@
 //! The CustomResourceDefinitions, generated from the types. `cargo xtask crds` writes them to `deploy/crds`.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+use crate::service_export::Definition;
 use crate::{Broker, Cluster, ExportedService, Gateway, RouteAgent, mcs};
 
 /// The kinds that a broker keeps.
@@ -19,7 +20,7 @@ pub fn member() -> Vec<CustomResourceDefinition> {
 
 /// The MCS API, both served versions, with the labels by which its releases avoid a downgrade.
 pub fn mcs() -> Vec<CustomResourceDefinition> {
-    [with_empty_spec(mcs::ServiceExport::crd()), mcs::ServiceImport::crd()]
+    [with_optional_spec(Definition::crd()), mcs::ServiceImport::crd()]
         .into_iter()
         .map(with_v1alpha1)
         .collect()
@@ -46,16 +47,17 @@ fn document(crd: &CustomResourceDefinition) -> (String, String) {
     (format!("{}.yaml", name(crd)), text)
 }
 
-/// Most exports are a name and nothing else: their spec is filled in, for our readers expect one.
-fn with_empty_spec(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+/// Most exports are a name and nothing else.
+fn with_optional_spec(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let schema = version
             .schema
             .as_mut()
             .and_then(|schema| schema.open_api_v3_schema.as_mut());
-        let properties = schema.and_then(|schema| schema.properties.as_mut());
-        if let Some(spec) = properties.and_then(|properties| properties.get_mut("spec")) {
-            spec.default = Some(JSON(serde_json::json!({})));
+        if let Some(schema) = schema {
+            schema.required = None;
+            // Not the Rust type's name.
+            schema.title = Some(crd.spec.names.kind.clone());
         }
     }
     crd
@@ -97,11 +99,15 @@ mod tests {
     }
 
     #[test]
-    fn every_definition_has_a_schema_with_a_required_spec() {
+    fn every_spec_has_a_schema_and_only_an_export_can_do_without() {
         for crd in member().into_iter().chain(mcs()) {
             for version in &crd.spec.versions {
                 let schema = version.schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref());
-                assert!(schema.is_some_and(|s| s.properties.as_ref().is_some_and(|p| p.contains_key("spec"))));
+                let schema = schema.expect("a version has a schema");
+                let spec = schema.properties.as_ref().and_then(|properties| properties.get("spec"));
+                assert!(spec.is_some_and(|spec| spec.default.is_none()), "{}", name(&crd));
+                let is_required = schema.required.iter().flatten().any(|field| field == "spec");
+                assert_eq!(is_required, crd.spec.names.kind != "ServiceExport", "{}", name(&crd));
             }
         }
     }

@@ -26,6 +26,7 @@ pub mod mcs;
 mod mcs_import;
 mod node;
 mod route_agent;
+mod service_export;
 
 pub use broker::{Broker, BrokerSpec};
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus, ProtocolSpec};

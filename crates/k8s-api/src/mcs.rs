@@ -1,12 +1,12 @@
 //! The Multi-Cluster Services API (KEP-1645), release v0.5.0: `v1beta1` is stored, `v1alpha1` is served with the same fields.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::SessionAffinityConfig;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use crate::service_export::{ServiceExport, ServiceExportSpec, ServiceExportStatus};
 
 /// ServiceExport condition: the service can be exported.
 pub const VALID: &str = "Valid";
@@ -17,39 +17,6 @@ pub const CONFLICT: &str = "Conflict";
 
 /// ServiceImport condition: the service can be reached.
 pub const IMPORT_READY: &str = "Ready";
-
-/// Asks for the service of the same name and namespace to be exported to the clusterset.
-#[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
-#[kube(
-    group = "multicluster.x-k8s.io",
-    version = "v1beta1",
-    kind = "ServiceExport",
-    namespaced,
-    shortname = "svcex",
-    shortname = "svcexport",
-    status = "ServiceExportStatus",
-    derive = "PartialEq",
-    doc = "Declares that the Service with the same name and namespace should be exported to the clusterset.",
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
-)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceExportSpec {
-    /// Labels for the derived ServiceImports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exported_labels: Option<BTreeMap<String, String>>,
-    /// Annotations for the derived ServiceImports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exported_annotations: Option<BTreeMap<String, String>>,
-}
-
-/// What became of an export.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
-pub struct ServiceExportStatus {
-    /// `Valid`, `Ready` and `Conflict`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-}
 
 /// A service of the clusterset, in every cluster that has its namespace.
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]

@@ -17,8 +17,8 @@
 //! deadline ago. Clocks of two machines are never compared. The transitions of the lease are the epoch that fences what a
 //! former holder still does.
 //!
-//! **Writing.** An [`ApplyQueue`] is one task that carries out server-side applies in order, at most one order waiting for each
-//! object: a newer one replaces it. Planners decide whole states, so nothing is lost by that.
+//! **Writing.** An [`ApplyQueue`] is one task that carries out server-side applies, several at a time but those of one object in order. At
+//! most one order waits for each part of an object: a newer one replaces it. Planners decide whole states, so nothing is lost by that.
 //!
 //! **Connecting.** [`client()`] and [`client_for`] make clients that fail soon instead of retrying for minutes, and [`explain()`] turns
 //! what went wrong into a cause that a person can act on.

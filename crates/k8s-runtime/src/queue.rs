@@ -1,4 +1,5 @@
-//! Writes, one after the other, by one task.
+//! Writes by one task, several at a time: each is mostly waiting for the server, and a thousand exports are thousands of writes. Those of
+//! one object never overtake each other.
 
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -18,7 +21,7 @@ use crate::explain;
 
 use waiting::{Next, Outcome, Target, Waiting};
 
-/// Carries out orders against one API server, in the order in which they came. It ends when it is dropped, with what it was doing.
+/// Carries out orders against one API server: begins them in the order in which they came. It ends when it is dropped, with what it was doing.
 #[derive(Debug)]
 pub struct ApplyQueue {
     shared: Arc<Shared>,
@@ -155,20 +158,32 @@ struct Worker {
 
 impl Worker {
     async fn run(self) {
+        let mut under_way = FuturesUnordered::new();
         loop {
-            let next = self.shared.lock().next(Instant::now(), self.options.pause);
-            match next {
+            let next = match under_way.len() {
+                AT_A_TIME.. => Next::Idle,
+                _ => self.shared.lock().next(Instant::now(), self.options.pause),
+            };
+            let due = match next {
                 Next::Order(next) => {
                     let (target, order) = *next;
-                    let outcome = self.carry_out(&order).await;
+                    under_way.push(async {
+                        let outcome = self.carry_out(&order).await;
+                        (target, order, outcome)
+                    });
+                    continue;
+                }
+                Next::At(due) => Some(due),
+                Next::Idle => None,
+            };
+            tokio::select! {
+                Some((target, order, outcome)) = under_way.next() => {
                     self.shared.lock().settle(&target, &order, &outcome, Instant::now());
                     self.tell(&target, outcome);
                 }
-                Next::At(due) => {
-                    // An order that arrives meanwhile may be due earlier.
-                    let _ = tokio::time::timeout_at(due, self.shared.arrived.notified()).await;
-                }
-                Next::Idle => self.shared.arrived.notified().await,
+                // An order that arrives meanwhile may be due earlier.
+                () = self.shared.arrived.notified() => {}
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
     }
@@ -243,3 +258,6 @@ fn outcome_of(change: &Change, error: &kube::Error) -> Outcome {
         _ => Outcome::Refused(explain(error)),
     }
 }
+
+/// Enough that the server's disk, and not the way to it, is what a burst waits for.
+const AT_A_TIME: usize = 16;

@@ -118,7 +118,7 @@ fn manifests(file: &Path) -> anyhow::Result<Vec<Value>> {
 }
 
 /// Applies one object, and returns its namespace; empty for a kind that has none.
-async fn apply(client: &Client, discovery: &Discovery, object: &Value) -> anyhow::Result<String> {
+pub(crate) async fn apply(client: &Client, discovery: &Discovery, object: &Value) -> anyhow::Result<String> {
     let types: TypeMeta = serde_json::from_value(object.clone()).context("a manifest without apiVersion and kind")?;
     let name = object["metadata"]["name"]
         .as_str()

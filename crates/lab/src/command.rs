@@ -13,7 +13,7 @@ use crate::state::Lab;
 use crate::target::Target;
 use crate::topology::LabName;
 use crate::{
-    api_server, apply, cluster_dns, container, controllers, down, enter, external, fault, impair, kubelet, proxy,
+    api_server, apply, cluster_dns, container, controllers, down, enter, external, fault, feed, impair, kubelet, proxy,
     workload,
 };
 
@@ -81,6 +81,12 @@ pub enum LabCommand {
     Fetch(workload::fetch::Args),
     #[command(hide = true)]
     Stream(workload::stream::Args),
+    #[command(hide = true)]
+    Connects(workload::connects::Args),
+    #[command(hide = true)]
+    Names(workload::names::Args),
+    #[command(hide = true)]
+    Feed(feed::Args),
     #[command(hide = true)]
     Container(container::Args),
     #[command(hide = true)]
@@ -216,7 +222,11 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
     match &role {
         LabCommand::Container(args) => match container::run(args)? {},
         LabCommand::Enter(args) => match enter::run(args)? {},
-        LabCommand::Fetch(_) | LabCommand::Stream(_) => {}
+        LabCommand::Fetch(_)
+        | LabCommand::Stream(_)
+        | LabCommand::Connects(_)
+        | LabCommand::Names(_)
+        | LabCommand::Feed(_) => {}
         _ => daemon::init_logging(),
     }
     match role {
@@ -231,6 +241,9 @@ async fn play(role: LabCommand) -> anyhow::Result<()> {
         LabCommand::Pause(args) => workload::pause::run(args).await,
         LabCommand::Fetch(args) => workload::fetch::run(args).await,
         LabCommand::Stream(args) => workload::stream::run(args).await,
+        LabCommand::Connects(args) => workload::connects::run(args).await,
+        LabCommand::Names(args) => workload::names::run(args).await,
+        LabCommand::Feed(args) => feed::run(args).await,
         _ => bail!("this command is no role"),
     }
 }

@@ -39,6 +39,7 @@ mod dual_stack;
 pub mod enter;
 pub mod external;
 mod fault;
+pub mod feed;
 pub mod image;
 mod impair;
 pub mod kubelet;

@@ -30,8 +30,10 @@ pub(super) async fn lead(context: Context) -> anyhow::Result<()> {
     };
     tracing::info!(cluster = %leader.context.cluster, node = %leader.context.node, "leading the sync with the broker");
     loop {
+        let started = Instant::now();
         leader.turn().await?;
-        leader.wait().await;
+        // What a thousand exports change is not to be decided anew for every write that tells of it.
+        leader.wait(started.elapsed().clamp(SETTLE, SETTLE_MOST)).await;
     }
 }
 
@@ -77,7 +79,7 @@ impl Leader {
     }
 
     /// Waits for a change or for the time of the next round, then lets a burst of changes settle.
-    async fn wait(&mut self) {
+    async fn wait(&mut self, settle: Duration) {
         let at_broker = async {
             match &mut self.connection {
                 Some(connection) => connection.changed().await,
@@ -89,7 +91,7 @@ impl Leader {
             () = at_broker => {}
             () = tokio::time::sleep(RESYNC) => return,
         }
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(settle).await;
     }
 
     /// Makes the connection be what the Secret says.
@@ -247,8 +249,9 @@ impl Leader {
 
 /// Rounds come at least this often: time itself changes some decisions, and whatever was missed heals.
 const RESYNC: Duration = Duration::from_secs(5);
-/// Changes that come together are decided together.
+/// Changes that come together are decided together: those of so long, or of as long as a round takes.
 const SETTLE: Duration = Duration::from_millis(10);
+const SETTLE_MOST: Duration = Duration::from_millis(500);
 /// A leader without the broker for so long gives up.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// After a restore of the broker its members have so long to bring back what it lost.

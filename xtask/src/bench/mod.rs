@@ -6,14 +6,16 @@
 mod apiserver;
 mod cables;
 mod dataplane;
+mod discovery;
 mod dns;
 mod failover;
 mod flood;
 mod lanes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 
 use crate::report::Report;
@@ -40,6 +42,8 @@ enum What {
     Dataplane(dataplane::Dataplane),
     /// An established flow while a third party floods its gateway
     Flood(flood::Flood),
+    /// How soon exports resolve in another cluster, and what a clusterset IP costs
+    Discovery(discovery::Discovery),
     /// Our name server beside NSD, Knot and BIND
     Dns(dns::Dns),
     /// Our data plane with 1, 2, 4 … lanes
@@ -54,6 +58,7 @@ impl Bench {
             What::Failover(failover) => failover.run()?,
             What::Dataplane(bench) => bench.run()?,
             What::Flood(bench) => bench.run()?,
+            What::Discovery(bench) => bench.run()?,
             What::Dns(bench) => bench.run()?,
             What::Lanes(bench) => bench.run()?,
         };
@@ -64,4 +69,16 @@ impl Bench {
         ensure!(report.ok, "the bench did not run to its end");
         Ok(())
     }
+}
+
+/// A lab of two clusters that are joined: the first stage of the demo, which stays.
+fn join_both(binaries: &Path, name: &str) -> anyhow::Result<()> {
+    let xtask = std::env::current_exe().context("this program has a path")?;
+    let demo = Command::new(xtask)
+        .args(["demo", "--upto", "1", "--one-lab", "--keep", "--name", name])
+        .arg("--binaries")
+        .arg(binaries)
+        .status()?;
+    ensure!(demo.success(), "the lab does not come up");
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The lab, by the commands that a person would type.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,11 @@ impl Lab {
             name: name.to_owned(),
             servers: servers.map(Path::to_owned),
         })
+    }
+
+    /// The path of `tombolo` on this machine, which nodes see too.
+    pub(crate) fn program(&self) -> Cow<'_, str> {
+        self.tombolo.to_string_lossy()
     }
 
     pub(crate) fn up(&self, arguments: &[&str]) -> anyhow::Result<()> {

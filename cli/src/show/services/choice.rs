@@ -2,6 +2,7 @@
 //!
 //! A node decides by port and by pod; here it is all ports together, by what the own cluster's agents report.
 
+use clusterset::vip::rtt_class;
 use k8s_api::ExportedService;
 use k8s_api::mcs::{ServiceImport, ServiceImportType};
 use kube::ResourceExt;
@@ -42,8 +43,9 @@ pub(super) fn part(
         return Part::none(why);
     }
     let of = |one: &ExportedService| one.spec.cluster_id.clone();
-    let able: Vec<&&ExportedService> = exports
+    let able: Vec<&ExportedService> = exports
         .iter()
+        .copied()
         .filter(|one| can_answer(world, import, one).is_ok())
         .collect();
     let is_own = of(export) == world.own;
@@ -64,22 +66,47 @@ pub(super) fn part(
             Part::none("pods of this cluster come first")
         };
     }
-    if preference == Preference::Nearest && able.len() > 1 {
-        return Part {
-            share: None,
-            why: format!("the nearest clusters share, as {PREFER_ANNOTATION} says"),
-        };
+    let chosen = match preference {
+        Preference::Nearest => nearest(world, &able),
+        _ => able.clone(),
+    };
+    if !chosen.iter().any(|one| of(one) == of(export)) {
+        let nearer: Vec<String> = chosen.iter().map(|one| of(one)).collect();
+        return Part::none(format!(
+            "farther than {}, and {PREFER_ANNOTATION} asks for the nearest",
+            nearer.join(", ")
+        ));
     }
     let count = |one: &ExportedService| u64::from(one.spec.ready_count);
-    let all: u64 = able.iter().map(|one| count(one)).sum();
+    let all: u64 = chosen.iter().map(|one| count(one)).sum();
     let share = (count(export) * 100 + all / 2) / all.max(1);
     Part {
         share: u32::try_from(share).ok(),
-        why: match able.len() {
-            1 => "the only live cluster with a ready pod".to_owned(),
+        why: match (able.len(), chosen.len()) {
+            (1, _) => "the only live cluster with a ready pod".to_owned(),
+            (_, 1) => format!("the nearest live cluster, as {PREFER_ANNOTATION} asks"),
+            (all, some) if some < all => {
+                format!("the nearest clusters share by their ready pods, as {PREFER_ANNOTATION} asks")
+            }
             _ => "live clusters share by their ready pods".to_owned(),
         },
     }
+}
+
+/// Those whose round trip is of the least class, as nodes see it.
+fn nearest<'a>(world: &World, exports: &[&'a ExportedService]) -> Vec<&'a ExportedService> {
+    let distance = |export: &ExportedService| {
+        let gateways = world.own_gateways().into_iter();
+        let cables = gateways.flat_map(|gateway| world.cables(gateway));
+        let to_it = cables
+            .filter(|cable| cable.connection.cluster_id == export.spec.cluster_id && cable.state() == "connected");
+        let classes = to_it.filter_map(|cable| Some(rtt_class(cable.connection.rtt.as_ref()?.p50_micros)));
+        // A cluster whose round trip is unknown is the farthest.
+        classes.min().unwrap_or(u32::MAX)
+    };
+    let least = exports.iter().map(|export| distance(export)).min();
+    let all = exports.iter().copied();
+    all.filter(|export| Some(distance(export)) == least).collect()
 }
 
 fn can_answer(world: &World, import: &ServiceImport, export: &ExportedService) -> Result<(), String> {
@@ -187,6 +214,33 @@ mod tests {
         let nearest = import("ClusterSetIP", "nearest");
         assert_eq!(shares(&world, Some(&nearest), &exports), [Some(100), Some(0)]);
         let others = [export("west", 3), export("north", 1)];
-        assert_eq!(shares(&world, Some(&nearest), &others), [None, None]);
+        assert_eq!(
+            shares(&world, Some(&nearest), &others),
+            [Some(75), Some(25)],
+            "of unknown distance, both"
+        );
+    }
+
+    #[test]
+    fn the_nearest_answer_where_they_are_asked_for() {
+        let mut world = east(&["west", "north", "south"]);
+        let status = world.gateways[0].status.as_mut().unwrap();
+        for (connection, micros) in status.connections.iter_mut().zip([900, 1_200, 40_000]) {
+            let rtt = json!({ "lastMicros": 1, "p50Micros": micros, "p99Micros": 90_000 });
+            connection.rtt = serde_json::from_value(rtt).unwrap();
+        }
+        let exports = [export("west", 3), export("north", 1), export("south", 5)];
+        let nearest = import("ClusterSetIP", "nearest");
+        assert_eq!(shares(&world, Some(&nearest), &exports), [Some(75), Some(25), Some(0)]);
+        let all: Vec<&ExportedService> = exports.iter().collect();
+        let south = part(&world, Some(&nearest), &all, &exports[2]);
+        assert!(south.why.contains("farther than west, north"), "{}", south.why);
+        assert_eq!(
+            shares(&world, Some(&nearest), &exports[1..]),
+            [Some(100), Some(0)],
+            "north alone is near"
+        );
+        let local = import("ClusterSetIP", "local");
+        assert_eq!(shares(&world, Some(&local), &exports), [Some(33), Some(11), Some(56)]);
     }
 }

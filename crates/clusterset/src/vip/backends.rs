@@ -217,8 +217,8 @@ fn vip_port(address: IpAddr, port: &ExportedPort) -> VipPort {
     }
 }
 
-/// Classes begin at 0, 1.5, 7.5, 31.5, 127.5 ms …: each four times as far, so that jitter seldom crosses a border.
-fn rtt_class(p50_us: u32) -> u32 {
+/// How near a cluster is by its median round trip, for `tombolo.dev/prefer: nearest`: clusters of one class are alike near. Classes begin at 0, 1.5, 7.5, 31.5, 127.5 ms …: each four times as far, so that jitter seldom crosses a border.
+pub fn rtt_class(p50_us: u32) -> u32 {
     (p50_us / 500 + 1).ilog2() / 2
 }
 

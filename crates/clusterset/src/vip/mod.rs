@@ -28,7 +28,7 @@ mod slots;
 mod transit;
 
 pub use allocate::allocate;
-pub use backends::{Backend, vips};
+pub use backends::{Backend, rtt_class, vips};
 pub use slots::fill;
 pub use transit::untracked;
 

@@ -67,3 +67,23 @@ async fn orders_reach_the_server_and_failures_are_named() {
     until_idle(&queue).await;
     assert!(api.get_opt("a").await.unwrap().is_none());
 }
+
+/// A server that answers nobody before so many ask.
+#[tokio::test]
+async fn a_burst_does_not_wait_for_one_answer_after_the_other() {
+    let together = Arc::new(tokio::sync::Barrier::new(AT_A_TIME));
+    let answer = move || {
+        let together = Arc::clone(&together);
+        async move {
+            together.wait().await;
+            axum::Json(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" } }))
+        }
+    };
+    let client = Client::new(axum::Router::new().fallback(answer), "default");
+    let queue = ApplyQueue::start(client, QueueOptions::default());
+    for number in 0..AT_A_TIME * 2 {
+        queue.submit(order(&format!("n{number}"), "1")).unwrap();
+    }
+    until_idle(&queue).await;
+    assert!(queue.failures().borrow().is_empty());
+}

@@ -1,6 +1,9 @@
 //! Which order is next. Pure: the time is handed in.
+//!
+//! Thousands of orders may wait at once, and whoever plans from a watch submits all of them again and again. So nothing here looks at
+//! all of them for each: orders lie by their tickets too, and what was done by when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -13,7 +16,13 @@ use super::{Change, Order, QueueFull};
 pub(super) struct Waiting {
     next_ticket: u64,
     orders: BTreeMap<Target, Entry>,
+    /// Their targets in the order in which they came.
+    turns: BTreeMap<u64, Target>,
+    /// Objects that are being written.
+    under_way: BTreeSet<Object>,
     done: BTreeMap<Target, Done>,
+    /// What was done when, oldest first; a target that was written again since has a later entry too.
+    history: VecDeque<(Instant, Target)>,
     capacity: usize,
 }
 
@@ -32,13 +41,19 @@ struct Done {
     fingerprint: u64,
 }
 
-/// What an order writes to. Orders for the same target replace each other.
+/// An object, whichever part of it. It is written by one order at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Target {
+struct Object {
     group: String,
     plural: String,
     namespace: Option<String>,
     name: String,
+}
+
+/// What an order writes to. Orders for the same target replace each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Target {
+    object: Object,
     part: &'static str,
     manager: String,
 }
@@ -57,7 +72,7 @@ impl Waiting {
     }
 
     pub(super) fn submit(&mut self, order: Order, now: Instant) -> Result<(), QueueFull> {
-        self.done.retain(|_, done| now.duration_since(done.at) < REMEMBER);
+        self.forget(now);
         let target = Target::of(&order);
         if let Some(entry) = self.orders.get_mut(&target) {
             // Its turn stays: an object that changes all the time must not wait for ever.
@@ -68,7 +83,7 @@ impl Waiting {
             return Ok(());
         }
         let is_echo =
-            |done: &Done| done.fingerprint == order.change.fingerprint() && now.duration_since(done.at) < ECHO;
+            |done: &Done| now.duration_since(done.at) < ECHO && done.fingerprint == order.change.fingerprint();
         if self.done.get(&target).is_some_and(is_echo) {
             return Ok(());
         }
@@ -82,39 +97,44 @@ impl Waiting {
             attempts: 0,
             order,
         };
+        self.turns.insert(entry.ticket, target.clone());
         self.orders.insert(target, entry);
         Ok(())
     }
 
-    /// The order whose turn it is, or when the next one may be due. It stays in the table until it is settled.
-    pub(super) fn next(&self, now: Instant, pause: Duration) -> Next {
-        let due = |target: &Target, entry: &Entry| match self.done.get(target) {
-            Some(done) => entry.not_before.max(done.at + pause),
-            None => entry.not_before,
-        };
-        let ready = self.orders.iter().filter(|(target, entry)| due(target, entry) <= now);
-        if let Some((target, entry)) = ready.min_by_key(|(_, entry)| entry.ticket) {
-            return Next::Order(Box::new((target.clone(), entry.order.clone())));
+    /// The order whose turn it is, or when the next one may be due. It stays in the table until it is settled, and no other of its
+    /// object has its turn before that.
+    pub(super) fn next(&mut self, now: Instant, pause: Duration) -> Next {
+        let mut earliest = None;
+        let waiting = self.turns.values();
+        for target in waiting.filter(|target| !self.under_way.contains(&target.object)) {
+            let entry = &self.orders[target];
+            let due = match self.done.get(target) {
+                Some(done) => entry.not_before.max(done.at + pause),
+                None => entry.not_before,
+            };
+            if due <= now {
+                self.under_way.insert(target.object.clone());
+                return Next::Order(Box::new((target.clone(), entry.order.clone())));
+            }
+            earliest = Some(earliest.map_or(due, |earliest: Instant| earliest.min(due)));
         }
-        match self.orders.iter().map(|(target, entry)| due(target, entry)).min() {
-            Some(due) => Next::At(due),
-            None => Next::Idle,
-        }
+        earliest.map_or(Next::Idle, Next::At)
     }
 
     pub(super) fn settle(&mut self, target: &Target, order: &Order, outcome: &Outcome, now: Instant) {
+        self.under_way.remove(&target.object);
         let is_newest = self.orders.get(target).is_some_and(|entry| entry.order == *order);
         match outcome {
             Outcome::Done => {
                 let fingerprint = order.change.fingerprint();
                 self.done.insert(target.clone(), Done { at: now, fingerprint });
+                self.history.push_back((now, target.clone()));
                 if is_newest {
-                    self.orders.remove(target);
+                    self.remove(target);
                 }
             }
-            Outcome::Refused(_) if is_newest => {
-                self.orders.remove(target);
-            }
+            Outcome::Refused(_) if is_newest => self.remove(target),
             Outcome::Later(_) => {
                 if let Some(entry) = self.orders.get_mut(target) {
                     entry.attempts += 1;
@@ -125,15 +145,36 @@ impl Waiting {
             Outcome::Refused(_) => {}
         }
     }
+
+    fn remove(&mut self, target: &Target) {
+        if let Some(entry) = self.orders.remove(target) {
+            self.turns.remove(&entry.ticket);
+        }
+    }
+
+    /// Lets go of what was done long ago.
+    fn forget(&mut self, now: Instant) {
+        let is_old = |at: Instant| now.duration_since(at) >= REMEMBER;
+        while let Some((at, target)) = self.history.front()
+            && is_old(*at)
+        {
+            if self.done.get(target).is_some_and(|done| is_old(done.at)) {
+                self.done.remove(target);
+            }
+            self.history.pop_front();
+        }
+    }
 }
 
 impl Target {
     fn of(order: &Order) -> Self {
         Self {
-            group: order.resource.group.clone(),
-            plural: order.resource.plural.clone(),
-            namespace: order.namespace.clone(),
-            name: order.name.clone(),
+            object: Object {
+                group: order.resource.group.clone(),
+                plural: order.resource.plural.clone(),
+                namespace: order.namespace.clone(),
+                name: order.name.clone(),
+            },
             part: match order.change {
                 Change::Status(_) => "status",
                 Change::Apply(_) | Change::Delete { .. } => "object",
@@ -143,12 +184,14 @@ impl Target {
     }
 
     pub(super) fn describe(&self) -> String {
-        let place = self
-            .namespace
-            .as_ref()
-            .map(|namespace| format!("{namespace}/"))
-            .unwrap_or_default();
-        format!("{} {place}{}", self.plural, self.name)
+        let Object {
+            plural,
+            namespace,
+            name,
+            ..
+        } = &self.object;
+        let place = namespace.iter().map(|namespace| format!("{namespace}/"));
+        format!("{plural} {}{name}", place.collect::<String>())
     }
 }
 

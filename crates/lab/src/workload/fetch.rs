@@ -208,7 +208,7 @@ fn is_too_long(error: &io::Error) -> bool {
 }
 
 /// Reads `pod=<name> client=<address>`.
-fn parse(greeting: &str) -> anyhow::Result<(String, IpAddr)> {
+pub(super) fn parse(greeting: &str) -> anyhow::Result<(String, IpAddr)> {
     let parsed = greeting.trim_end().strip_prefix("pod=").and_then(|rest| {
         let (pod, client) = rest.split_once(" client=")?;
         Some((pod.to_owned(), client.parse().ok()?))

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::connects;
 use super::echo::{self, Server};
 use super::fetch::{self, Output, Proto, Try};
 
@@ -101,4 +102,20 @@ async fn readiness_turns_when_asked() {
     assert!(get("/ready").await.starts_with("HTTP/1.1 503"));
     get("/set?ready=true").await;
     assert!(get("/ready").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn connections_are_counted_by_the_pod_that_answers() {
+    let (port, _) = server().await;
+    let args = connects::Args {
+        to: ([127, 0, 0, 1], port).into(),
+        seconds: 0.1,
+        parallel: 2,
+        pause: 0,
+    };
+    let summary = connects::connect(&args).await.unwrap();
+    assert!(summary.errors.is_empty(), "{summary:?}");
+    let pod = &summary.pods["cart-1"];
+    assert_eq!(pod.connections, summary.connections);
+    assert!(pod.connections >= 2 && pod.first <= pod.last, "{summary:?}");
 }

@@ -252,10 +252,11 @@ pub(super) fn node(name: &str) -> Value {
     })
 }
 
+/// As most people write it: without a spec.
 pub(super) fn service_export() -> Value {
     json!({
         "apiVersion": "multicluster.x-k8s.io/v1beta1", "kind": "ServiceExport",
-        "metadata": {"name": "cart", "namespace": "shop"}, "spec": {},
+        "metadata": {"name": "cart", "namespace": "shop"},
     })
 }
 

@@ -15,7 +15,6 @@ mod lossy;
 mod stream;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -109,21 +108,7 @@ impl Failover {
     }
 
     fn run_events(&self, lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-        let xtask = std::env::current_exe().context("this program has a path")?;
-        let demo = Command::new(xtask)
-            .args([
-                "demo",
-                "--upto",
-                "1",
-                "--one-lab",
-                "--keep",
-                "--name",
-                &self.name,
-                "--binaries",
-            ])
-            .arg(&self.binaries)
-            .status()?;
-        ensure!(demo.success(), "the lab does not come up");
+        super::join_both(&self.binaries, &self.name)?;
         let server = lab.apply("east", &pod("stream-server", "east-w1", "lab/echo"))?;
         lab.apply("west", &pod("stream-client", "west-w1", "lab/pause"))?;
         let server = server.first().and_then(|pod| pod.addresses.first().cloned());
