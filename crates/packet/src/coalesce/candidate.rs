@@ -62,9 +62,10 @@ impl Candidate {
         })
     }
 
-    /// Whether others may be merged into it.
+    /// Whether others may be merged into it. One with CWR stays alone: with accurate ECN (draft-ietf-tcpm-accurate-ecn) the bit is part of
+    /// a counter, which a receiver would misread on the others.
     pub(super) fn may_start(&self) -> bool {
-        self.is_wanted && self.payload_len > 0 && self.flags & (URG | PSH | RST | SYN | FIN) == 0
+        self.is_wanted && self.payload_len > 0 && self.flags & (CWR | URG | PSH | RST | SYN | FIN) == 0
     }
 
     /// Whether it may be merged into another, as far as it alone decides.

@@ -1,7 +1,7 @@
 use crate::checksum::Checksum;
 use crate::virtio::VirtioNetHeader;
 
-use super::candidate::{CWR, Candidate, FIN, Kind, PSH};
+use super::candidate::{Candidate, FIN, Kind, PSH};
 use super::{MAX_IP_PACKET, MAX_PLAIN_HEADER, MAX_SEGMENTS};
 
 /// One flow's packets, merged so far. The payloads lie in the slot; the header is here, where nothing that lands can cover it.
@@ -119,17 +119,11 @@ impl Pending {
     }
 
     fn gso_type(&self) -> u8 {
-        let kind = match (self.first.kind, self.first.layers.is_v4) {
+        match (self.first.kind, self.first.layers.is_v4) {
             (Kind::Udp, _) => VirtioNetHeader::GSO_UDP_L4,
             (Kind::Tcp, true) => VirtioNetHeader::GSO_TCPV4,
             (Kind::Tcp, false) => VirtioNetHeader::GSO_TCPV6,
-        };
-        let ecn = if self.first.flags & CWR != 0 {
-            VirtioNetHeader::GSO_ECN
-        } else {
-            0
-        };
-        kind | ecn
+        }
     }
 
     fn ip_agrees(&self, packet: &[u8]) -> bool {
@@ -159,7 +153,7 @@ impl Pending {
         word32(tcp, 4) == next
             // Acknowledged so far, header length and reserved bits.
             && head[8..13] == tcp[8..13]
-            && (self.first.flags ^ candidate.flags) & !(CWR | FIN | PSH) == 0
+            && (self.first.flags ^ candidate.flags) & !(FIN | PSH) == 0
             // Window.
             && head[14..16] == tcp[14..16]
             // Options; the urgent pointer means nothing without its flag.

@@ -87,14 +87,20 @@ fn what_ends_a_stretch_is_its_last() {
 }
 
 #[test]
-fn the_first_keeps_its_cwr_and_says_so() {
-    let mut packets = stream(&Sample::tcp_v6(), 3, 100);
-    packets[0].flags |= sample::CWR;
-    let packets = built(&packets);
-    let out = coalesced(&packets);
-    assert_eq!(out.len(), 1);
-    assert_eq!(out[0][1], VirtioNetHeader::GSO_TCPV6 | VirtioNetHeader::GSO_ECN);
-    assert_eq!(split(&out[0]), packets);
+fn what_carries_cwr_stays_alone() {
+    for others in [0, sample::CWR] {
+        let mut packets = stream(&Sample::tcp_v6(), 3, 100);
+        packets[0].flags |= sample::CWR;
+        packets[1].flags |= others;
+        packets[2].flags |= others;
+        let packets = built(&packets);
+        let out: Vec<_> = coalesced(&packets).iter().map(|whole| split(whole)).collect();
+        let expected = match others {
+            0 => vec![packets[..1].to_vec(), packets[1..].to_vec()],
+            _ => packets.iter().map(|packet| vec![packet.clone()]).collect(),
+        };
+        assert_eq!(out, expected);
+    }
 }
 
 /// One change in the second of two packets that forbids to merge them.
