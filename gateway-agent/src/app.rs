@@ -215,7 +215,8 @@ impl Agent {
             tracing::warn!(%error, "the kernel does not tell the node's addresses");
             NodeAddresses::default()
         });
-        self.convalescence.take(&self.plane.cables(), now);
+        let role_is_free = member.active_role.standing().borrow().is_free;
+        self.convalescence.take(&self.plane.cables(), role_is_free, now);
         // Where there is no other, a broken gateway is better than none.
         let steps_back = self.convalescence.lasts(now) && snapshot.gateways_of(&me.cluster).nth(1).is_some();
         member

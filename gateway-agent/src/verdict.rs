@@ -12,20 +12,27 @@ use tunnel::CableStatus;
 use crate::deep::{Found, Target, Targets};
 use crate::lanes;
 
-/// The time in which a gateway that was called broken leaves the role to others.
+/// The time in which a gateway that was called broken leaves the role to others. It ends early when there are no others.
 #[derive(Debug, Default)]
 pub(crate) struct Convalescence {
     called_broken: Option<Instant>,
+    free_since: Option<Instant>,
 }
 
 impl Convalescence {
-    /// Listens to what the peers say now.
-    pub(crate) fn take(&mut self, cables: &[CableStatus], now: Instant) {
+    /// Listens to what the peers say now, and looks whether anybody has the role.
+    pub(crate) fn take(&mut self, cables: &[CableStatus], role_is_free: bool, now: Instant) {
         if cables.iter().any(|cable| cable.calls_us_broken) {
             if !self.lasts(now) {
                 tracing::warn!("another cluster finds that packets get lost behind this gateway: it steps back");
             }
             self.called_broken = Some(now);
+        }
+        self.free_since = role_is_free.then(|| self.free_since.unwrap_or(now));
+        let is_past = |at: Option<Instant>, time| at.is_some_and(|at| now.saturating_duration_since(at) >= time);
+        if is_past(self.free_since, OTHERS_FIRST) && is_past(self.called_broken, QUIET) {
+            tracing::warn!("nobody takes the role of the active gateway: this one stands for it again");
+            self.called_broken = None;
         }
     }
 
@@ -148,6 +155,10 @@ fn with_reason(connection: Connection, state: ConnectionState, reason: Reason, c
 }
 
 const CONVALESCENCE: Duration = Duration::from_secs(60);
+/// Who is well takes a free role sooner.
+const OTHERS_FIRST: Duration = Duration::from_millis(500);
+/// Who has not been called broken for so long is rather well than who is.
+const QUIET: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -218,6 +229,37 @@ pub(crate) mod tests {
             .into_iter()
             .map(|connection| (connection.state, connection.reason.unwrap_or_default()));
         words.collect()
+    }
+
+    #[test]
+    fn a_gateway_recovers_unless_it_is_needed() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let calls = |calls_us_broken| {
+            [CableStatus {
+                calls_us_broken,
+                ..cable("gw1", Connected, true)
+            }]
+        };
+        let mut rest = Convalescence::default();
+        rest.take(&calls(false), true, at(0));
+        assert!(!rest.lasts(at(0)), "it was never ill");
+        rest.take(&calls(true), false, at(1000));
+        rest.take(&calls(false), false, at(9000));
+        assert!(rest.lasts(at(9000)) && !rest.lasts(at(61_000)));
+
+        rest.take(&calls(false), true, at(10_000));
+        rest.take(&calls(false), false, at(10_400));
+        rest.take(&calls(false), true, at(10_800));
+        assert!(rest.lasts(at(11_200)), "somebody took it meanwhile");
+        rest.take(&calls(false), true, at(11_300));
+        assert!(!rest.lasts(at(11_300)), "nobody else does");
+
+        rest.take(&calls(true), true, at(12_000));
+        rest.take(&calls(false), true, at(13_900));
+        assert!(rest.lasts(at(13_900)), "it was called broken just now");
+        rest.take(&calls(false), true, at(14_000));
+        assert!(!rest.lasts(at(14_000)));
     }
 
     #[test]

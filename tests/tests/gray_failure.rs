@@ -20,14 +20,15 @@ fn a_gateway_that_does_not_forward_loses_its_role_and_is_named() {
     let place = format!("west/{broken}");
     // Only who was seen to work is called broken: large answers to deep probes have to have passed by it.
     let counter = "add table inet prbgray
+        add set inet prbgray seen { type ipv4_addr; flags dynamic; counter; }
         add chain inet prbgray lost { type filter hook forward priority 0; }
-        add rule inet prbgray lost meta length > 1000 udp sport 4512 counter";
+        add rule inet prbgray lost meta length > 1000 udp sport 4512 update @seen { ip saddr }";
     lab.exec(&place, &["nft", counter]);
-    wait("deep probes of full size to be answered", || {
-        let rules = lab.exec(&place, &["nft", "list table inet prbgray"]);
-        let (_, counted) = rules.split_once("packets ")?;
-        let count: u32 = counted.split_whitespace().next()?.parse().ok()?;
-        (count > 20).then_some(())
+    wait("two nodes to answer deep probes of full size", || {
+        let seen = lab.exec(&place, &["nft", "list set inet prbgray seen"]);
+        let counts = seen.split("packets ").skip(1);
+        let counts = counts.filter_map(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
+        (counts.filter(|count| *count > 20).count() >= 2).then_some(())
     });
     lab.exec(&place, &["nft", "add rule inet prbgray lost meta length > 1000 drop"]);
 
@@ -54,15 +55,15 @@ fn a_gateway_that_does_not_forward_loses_its_role_and_is_named() {
     let place = format!("west/{broken}");
     let drop_all = "table inet prbgray { chain lost { type filter hook forward priority 0; drop; }; }";
     lab.exec(&place, &["nft", drop_all]);
-    wait("the other gateway to take over again", || {
-        (lab.active_gateway("west") != broken).then_some(())
-    });
     wait("the other reason to be told", || {
         clusters
             .reason_of(&broken)
             .filter(|(reason, _)| reason == "ForwardingBroken")
     });
-    assert!(clusters.fetches(&server), "answers arrive by the gateway that forwards");
+    // By the other one, although that one recovers from what it was called before, and takes the role only later.
+    wait("answers to arrive by the gateway that forwards", || {
+        clusters.fetches(&server).then_some(())
+    });
     lab.exec(&place, &["nft", "delete table inet prbgray"]);
     clusters.await_health();
 

@@ -67,6 +67,8 @@ pub struct Standing {
     pub epoch: u64,
     /// The holder last seen.
     pub holder: Option<String>,
+    /// Whether anybody could have it: it was given back, or its holder has gone silent.
+    pub is_free: bool,
     /// Whether it leads only because it cannot ask.
     pub is_frozen: bool,
     /// Whether the lease was read at all: before that, nothing here means anything.
@@ -200,6 +202,7 @@ impl Election {
                 Some(seen) => seen.record.holder.clone(),
                 None => leads.then(|| self.me.clone()),
             },
+            is_free: (self.seen.as_ref()).is_some_and(|seen| !self.is_mine(seen) && self.is_free(seen, now)),
             is_frozen: leads && !self.renewed.is_some_and(in_time),
             is_known: self.is_known,
         }

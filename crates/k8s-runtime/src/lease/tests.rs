@@ -88,6 +88,25 @@ fn a_silent_holder_is_succeeded_after_the_duration_and_has_stopped_before() {
 }
 
 #[test]
+fn who_only_looks_on_sees_a_lease_become_free() {
+    let start = Instant::now();
+    let mut server = Server::default();
+    let mut a = candidate("a", OnSilence::Stop, start);
+    let mut c = Election::new("c", TIMING, OnSilence::Stop, start);
+    settle(&mut a, &mut server, start);
+    settle(&mut c, &mut server, start);
+    assert!(!a.standing(start).is_free && !c.standing(start).is_free);
+    assert!(c.standing(start + TIMING.duration).is_free, "a is silent");
+
+    a.set_candidate(false, start);
+    settle(&mut a, &mut server, start);
+    let later = start + TIMING.look;
+    settle(&mut c, &mut server, later);
+    assert!(c.standing(later).is_free, "a gave it back");
+    assert_eq!(c.standing(later).holder, None);
+}
+
+#[test]
 fn a_frozen_holder_goes_on_until_it_sees_another() {
     let start = Instant::now();
     let mut server = Server::default();
