@@ -49,7 +49,7 @@ struct Flags {
     #[arg(long, default_value_t = 1420)]
     mtu: u16,
     /// Lanes, each a thread; the other end must have as many. A stock peer gets one.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, default_value_t = tunnel::offered_lanes(), value_parser = clap::value_parser!(u8).range(1..=16))]
     lanes: u8,
 }
 

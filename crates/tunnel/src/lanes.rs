@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use model::{CablePlan, PublicKey};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use prometheus::Registry;
 
 use crate::counters::DropReason;
@@ -85,7 +83,6 @@ impl Lanes {
             handshakes,
             threads: Vec::new(),
         };
-        let cores = cores(queues.len());
         let ways = Arc::<Ways>::default();
         for (number, (tun, port)) in queues.into_iter().zip(ports).enumerate() {
             let own = if number == 0 { None } else { Some(UdpPort::bind(0)?) };
@@ -97,14 +94,10 @@ impl Lanes {
                 (engine.handshakes.clone(), ways.clone()),
                 shared.counters(number).drops.clone(),
             );
-            let core = cores.get(number).copied();
             let thread = thread::Builder::new()
                 .name(format!("tombolo-lane-{number}"))
                 .spawn(move || {
                     let _guard = AbortOnPanic;
-                    if let Some(core) = core {
-                        pin(core);
-                    }
                     Lane::new(number, switch, devices, shared).run();
                 })
                 .map_err(StartEngineError::Resources)?;
@@ -238,28 +231,6 @@ fn probe_offloads(shared: &Shared, tun: &TunDevice, ports: &[UdpPort]) {
         if let Err(error) = steered {
             tracing::warn!(%error, "the kernel does not let us choose the lane of a datagram: lanes hand them over");
         }
-    }
-}
-
-/// A core for each lane, if there are several lanes and enough cores.
-fn cores(lanes: usize) -> Vec<usize> {
-    let Ok(allowed) = sched_getaffinity(Pid::from_raw(0)) else {
-        return Vec::new();
-    };
-    let cores: Vec<_> = (0..CpuSet::count())
-        .filter(|core| allowed.is_set(*core).unwrap_or(false))
-        .collect();
-    if lanes > 1 && lanes <= cores.len() {
-        cores
-    } else {
-        Vec::new()
-    }
-}
-
-fn pin(core: usize) {
-    let mut only = CpuSet::new();
-    if let Err(errno) = only.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &only)) {
-        tracing::debug!(%errno, core, "cannot pin the lane to a core");
     }
 }
 
