@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Every end says that it is its cluster's active gateway, so all cables are probed at the pace of those in use. The hub makes the keys,
-//! prints `ready`, and then how many cables are connected whenever that changes.
+//! prints `ready`, and then how many cables are connected whenever that changes. The spokes print `ready` when all of them run, and
+//! only then begin their handshakes, all together.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -74,9 +75,12 @@ fn main() -> anyhow::Result<()> {
         Side::Spokes { hub: address } => {
             let mut engines = Vec::new();
             for (key, number) in spokes.into_iter().zip(0..) {
-                let engine = start(key, &format!("crowd{number}"), FIRST_PORT + number, || {})?;
-                engine.apply(&plan(vec![peer("hub", hub.public_key(), address)?]));
-                engines.push(engine);
+                engines.push(start(key, &format!("crowd{number}"), FIRST_PORT + number, || {})?);
+            }
+            println!("ready");
+            let plan = plan(vec![peer("hub", hub.public_key(), address)?]);
+            for engine in &engines {
+                engine.apply(&plan);
             }
             loop {
                 std::thread::park();

@@ -4,7 +4,8 @@
 //! of their clusters, so that every cable is probed as one in use. When all are connected, the hub is watched for a while.
 
 use std::fs::{self, File};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -39,6 +40,7 @@ impl Cables {
             self.measure(&program, &mut report)?;
         }
         report.ok = true;
+        report.aim_below(&format!("cables{}_connected_s", self.cables), 2.0);
         report.aim_below(&format!("cables{}_rss_mb", self.cables), 40.0);
         Ok(report)
     }
@@ -47,23 +49,18 @@ impl Cables {
         let ground = Ground::build()?;
         let folder = repository::target_directory().join(format!("bench-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let told = folder.join("hub.txt");
+        let [hub_told, spokes_told] = ["hub.txt", "spokes.txt"].map(|name| folder.join(name));
         let (keys, count) = (folder.display().to_string(), self.cables.to_string());
         let shared = ["--folder", &keys, "--cables", &count];
         let others = ["hub", "--others", Place::East.underlay()];
-        let mut command = ground.command(Place::West, program, &[&others[..], &shared].concat());
-        command.stdin(Stdio::null()).stdout(File::create(&told)?);
-        let hub = Running::new(&mut command)?;
-        let has_told = |line: &str| {
-            let text = fs::read_to_string(&told).unwrap_or_default();
-            text.lines().next_back() == Some(line)
-        };
-        wait("the keys to be made", || has_told("ready"))?;
-        let begun = Instant::now();
+        let hub = tell(ground.command(Place::West, program, &[&others[..], &shared].concat()), &hub_told)?;
+        wait("the keys to be made", || has_told(&hub_told, "ready"))?;
         let address = format!("{}:4510", Place::West.underlay());
         let hub_address = ["spokes", "--hub", &address];
-        let spokes = ground.start(Place::East, program, &[&hub_address[..], &shared].concat())?;
-        wait("all cables to be connected", || has_told(&format!("connected {count}")))?;
+        let spokes = tell(ground.command(Place::East, program, &[&hub_address[..], &shared].concat()), &spokes_told)?;
+        wait("the other gateways to start", || has_told(&spokes_told, "ready"))?;
+        let begun = Instant::now();
+        wait("all cables to be connected", || has_told(&hub_told, &format!("connected {count}")))?;
         let connected = begun.elapsed();
 
         let before = (cpu_seconds(hub.pid())?, datagrams(hub.pid())?);
@@ -79,6 +76,16 @@ impl Cables {
         fs::remove_dir_all(&folder)?;
         Ok(())
     }
+}
+
+/// Runs a program that tells in a file how far it is.
+fn tell(mut command: Command, file: &Path) -> anyhow::Result<Running> {
+    Running::new(command.stdin(Stdio::null()).stdout(File::create(file)?))
+}
+
+fn has_told(file: &Path, line: &str) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().next_back() == Some(line)
 }
 
 /// What was sent in the namespace of a process, ever.
