@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::cluster_dns::watch_cluster_dns;
 use crate::config::Config;
+use crate::convalescence::Convalescence;
 use crate::data_plane::{DataPlane, Trouble};
 use crate::deep::{DeepProbes, Found, Targets};
 use crate::election::{ActiveRole, is_fit};
@@ -31,7 +32,7 @@ use crate::own_gateway::{self, Identity};
 use crate::status::{Facts, StatusWriter};
 use crate::sync_leader::SyncLeader;
 use crate::telemetry::Telemetry;
-use crate::verdict::{self, Convalescence, targets};
+use crate::verdict::{self, StandbysOnly, targets};
 
 /// The program. Exit code 0 when it was asked to end, 1 when it cannot work, 2 on bad usage.
 pub fn main() -> ExitCode {
@@ -94,6 +95,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         hops: HopServer::start(),
         deep: DeepProbes::start(),
         convalescence: Convalescence::default(),
+        standbys_only: StandbysOnly::default(),
         dead_lanes: DeadLanes::default(),
         status: StatusWriter::default(),
         cluster_dns: watch_cluster_dns(),
@@ -117,6 +119,7 @@ struct Agent {
     hops: HopServer,
     deep: DeepProbes,
     convalescence: Convalescence,
+    standbys_only: StandbysOnly,
     dead_lanes: DeadLanes,
     queue: ApplyQueue,
     status: StatusWriter,
@@ -215,8 +218,8 @@ impl Agent {
             tracing::warn!(%error, "the kernel does not tell the node's addresses");
             NodeAddresses::default()
         });
-        let role_is_free = member.active_role.standing().borrow().is_free;
-        self.convalescence.take(&self.plane.cables(), role_is_free, now);
+        self.convalescence
+            .take(&self.plane.cables(), member.active_role.held(), now);
         // Where there is no other, a broken gateway is better than none.
         let steps_back = self.convalescence.lasts(now) && snapshot.gateways_of(&me.cluster).nth(1).is_some();
         member
@@ -229,6 +232,7 @@ impl Agent {
         let found = self.deep.found().borrow().clone();
         let addresses = self.hops.addresses(now, |address| kernel.has(address));
         announce(&mut self.plane, &self.hops, snapshot, me, role, (&found, addresses));
+        self.deep.open_detours(found.detours.clone());
         let cables = self.plane.cables();
         let carries = role.active || self.hops.users(now) > 0;
         self.deep.set_targets(if carries {
@@ -264,7 +268,8 @@ impl Agent {
         let dead = self.dead_lanes.take(snapshot, me, &cables, now);
         let telemetry = Telemetry::new(snapshot, me, &self.plane.telemetry(), &cables);
         let synced = sync.as_ref().map(|report| &report.synced);
-        let connections = verdict::connections(snapshot, cables, &dead, &found, synced);
+        let standbys = self.standbys_only.take(snapshot, &cables, now);
+        let connections = verdict::connections(snapshot, cables, &dead, &found, synced, &standbys);
         member.events.take(&connections, role.active, &self.metrics, now);
         let mut malformed: Vec<String> = view.malformed.iter().map(ToString::to_string).collect();
         malformed.extend(sync.iter().flat_map(|report| report.malformed.clone()));
@@ -369,6 +374,7 @@ fn announce(
     let mut plan = cables::plan(snapshot, me, role);
     plan.avoid.clone_from(&found.avoided);
     plan.suspects.clone_from(&found.suspects);
+    plan.detours.clone_from(&found.detours);
     plan.addresses = addresses;
     plan.carries |= hops.users(Instant::now()) > 0;
     plane.apply(plan);

@@ -5,6 +5,8 @@ use kube::Client;
 use model::{ClusterState, GatewayId, ProbeRole, Snapshot, names};
 use tokio::sync::watch;
 
+use crate::convalescence::Role;
+
 /// This gateway's candidacy for the active role.
 #[derive(Debug)]
 pub(crate) struct ActiveRole {
@@ -36,6 +38,16 @@ impl ActiveRole {
 
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
+    }
+
+    /// Who has the role.
+    pub(crate) fn held(&self) -> Role {
+        let standing = self.standing.borrow();
+        match (standing.leads, standing.is_free) {
+            (true, _) => Role::Own,
+            (false, true) => Role::Free,
+            (false, false) => Role::Taken,
+        }
     }
 
     /// Stands for the role or gives it up.

@@ -15,23 +15,37 @@ use tokio::sync::Notify;
 
 /// The answering end.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct HopServer {
+pub struct HopServer {
     shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     says: Mutex<Says>,
-    /// Nodes that ask, when they last did, and their addresses in the pod network.
-    nodes: Mutex<BTreeMap<Ipv6Addr, (Instant, Vec<IpAddr>)>>,
-    /// Nodes that send traffic here, and when they last said so.
-    users: Mutex<BTreeMap<Ipv6Addr, Instant>>,
+    nodes: Mutex<Nodes>,
     first_user: Notify,
+}
+
+/// Nodes that ask. Thousands may, ten times a second each, so what is old is not looked for each time.
+#[derive(Debug, Default)]
+struct Nodes {
+    by_vtep: BTreeMap<Ipv6Addr, Node>,
+    /// When any of them last said that it sends traffic here.
+    used_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Node {
+    asked_at: Instant,
+    /// In the pod network.
+    addresses: Vec<IpAddr>,
+    /// It sends traffic here, it said then.
+    is_user: bool,
 }
 
 impl HopServer {
     /// Begins to answer, and goes on until the process ends.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let server = Self::default();
         let shared = Arc::clone(&server.shared);
         tokio::spawn(async move {
@@ -46,26 +60,26 @@ impl HopServer {
     }
 
     /// What is answered from now on.
-    pub(crate) fn set_says(&self, says: Says) {
+    pub fn set_says(&self, says: Says) {
         *lock(&self.shared.says) = says;
     }
 
-    /// So many nodes send traffic here.
-    pub(crate) fn users(&self, now: Instant) -> usize {
-        let users = lock(&self.shared.users);
-        users
-            .values()
-            .filter(|at| now.saturating_duration_since(**at) < FORGET_AFTER)
-            .count()
+    /// So many nodes send traffic here. Nodes that are gone are forgotten.
+    pub fn users(&self, now: Instant) -> usize {
+        let mut nodes = lock(&self.shared.nodes);
+        nodes.by_vtep.retain(|_, node| node.asked_within(PRESENT_FOR, now));
+        let users = nodes.by_vtep.values().filter(|node| node.is_user);
+        users.filter(|node| node.asked_within(FORGET_AFTER, now)).count()
     }
 
     /// Addresses in the pod network of nodes that ask, one of each, at most as many as a message names.
     pub(crate) fn addresses(&self, now: Instant, is_own: impl Fn(&IpAddr) -> bool) -> Vec<IpAddr> {
         let nodes = lock(&self.shared.nodes);
         let present = nodes
+            .by_vtep
             .values()
-            .filter(|(at, _)| now.saturating_duration_since(*at) < PRESENT_FOR);
-        let others = present.filter_map(|(_, addresses)| addresses.first().copied());
+            .filter(|node| node.asked_within(PRESENT_FOR, now));
+        let others = present.filter_map(|node| node.addresses.first().copied());
         others.filter(|address| !is_own(address)).take(MAX_ADDRESSES).collect()
     }
 
@@ -84,22 +98,32 @@ impl Shared {
         }
         // Probes of size say nothing new.
         if message.size == 0 {
+            let node = Node {
+                asked_at: now,
+                addresses: message.says.addresses.clone(),
+                is_user: message.says.uses,
+            };
             let mut nodes = lock(&self.nodes);
-            nodes.retain(|_, (at, _)| now.saturating_duration_since(*at) < PRESENT_FOR);
-            nodes.insert(*from.ip(), (now, message.says.addresses.clone()));
-            let mut users = lock(&self.users);
-            users.retain(|_, at| now.saturating_duration_since(*at) < FORGET_AFTER);
-            if message.says.uses {
-                if users.is_empty() {
-                    self.first_user.notify_one();
-                }
-                users.insert(*from.ip(), now);
-            } else {
-                users.remove(from.ip());
+            if node.is_user && !nodes.used_at.is_some_and(|at| is_within(at, FORGET_AFTER, now)) {
+                self.first_user.notify_one();
             }
+            if node.is_user {
+                nodes.used_at = Some(now);
+            }
+            nodes.by_vtep.insert(*from.ip(), node);
         }
         Some(message.reply(lock(&self.says).clone()))
     }
+}
+
+impl Node {
+    fn asked_within(&self, time: Duration, now: Instant) -> bool {
+        is_within(self.asked_at, time, now)
+    }
+}
+
+fn is_within(at: Instant, time: Duration, now: Instant) -> bool {
+    now.saturating_duration_since(at) < time
 }
 
 async fn answer(shared: &Shared) -> io::Result<()> {
@@ -131,7 +155,7 @@ fn is_on_vxlan(from: &SocketAddrV6) -> bool {
     from.ip().is_unicast_link_local() && if_nametoindex(names::VXLAN_LINK).is_ok_and(|link| link == from.scope_id())
 }
 
-/// What is locked is replaced whole.
+/// What is locked is whole between any two statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,11 +19,12 @@
 mod app;
 mod cluster_dns;
 mod config;
+mod convalescence;
 mod data_plane;
 mod deep;
 mod election;
 mod events;
-mod hops;
+pub mod hops;
 mod lanes;
 mod metrics;
 mod news;

@@ -1,4 +1,4 @@
-//! What deep probes mean: for the peers of this gateway by its own, and for this gateway by those of others.
+//! What the deep probes of this gateway mean for its peers, and what is told of its connections.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -12,55 +12,26 @@ use tunnel::CableStatus;
 use crate::deep::{Found, Target, Targets};
 use crate::lanes;
 
-/// The time in which a gateway that was called broken leaves the role to others. It ends early when there are no others.
-#[derive(Debug, Default)]
-pub(crate) struct Convalescence {
-    called_broken: Option<Instant>,
-    free_since: Option<Instant>,
-}
-
-impl Convalescence {
-    /// Listens to what the peers say now, and looks whether anybody has the role.
-    pub(crate) fn take(&mut self, cables: &[CableStatus], role_is_free: bool, now: Instant) {
-        if cables.iter().any(|cable| cable.calls_us_broken) {
-            if !self.lasts(now) {
-                tracing::warn!("another cluster finds that packets get lost behind this gateway: it steps back");
-            }
-            self.called_broken = Some(now);
-        }
-        self.free_since = role_is_free.then(|| self.free_since.unwrap_or(now));
-        let is_past = |at: Option<Instant>, time| at.is_some_and(|at| now.saturating_duration_since(at) >= time);
-        if is_past(self.free_since, OTHERS_FIRST) && is_past(self.called_broken, QUIET) {
-            tracing::warn!("nobody takes the role of the active gateway: this one stands for it again");
-            self.called_broken = None;
-        }
-    }
-
-    /// Whether it still has to recover.
-    pub(crate) fn lasts(&self, now: Instant) -> bool {
-        self.called_broken
-            .is_some_and(|at| now.saturating_duration_since(at) < CONVALESCENCE)
-    }
-}
-
-/// Nodes behind the peers in use, as far as they are in prefixes of the peer's own cluster.
+/// Nodes behind the peers in use and behind their standbys, as far as they are in prefixes of the peer's own cluster.
 pub(crate) fn targets(snapshot: &Snapshot, cables: &[CableStatus]) -> Targets {
-    let used = cables
+    let connected = cables
         .iter()
-        .filter(|cable| cable.is_used && cable.connection.state == ConnectionState::Connected);
+        .filter(|cable| cable.connection.state == ConnectionState::Connected);
     let accepted = claims::accepted(snapshot);
-    used.filter_map(|cable| {
-        let remote = &cable.connection.remote;
-        let prefixes = accepted.get(&remote.cluster)?;
-        let nodes = cable.addresses.iter().copied().filter(|node| prefixes.contains(*node));
-        let target = Target {
-            nodes: nodes.collect(),
-            size: cable.connection.mtu?,
-            whole_at: cable.whole_at,
-        };
-        Some((remote.clone(), target))
-    })
-    .collect()
+    connected
+        .filter_map(|cable| {
+            let remote = &cable.connection.remote;
+            let prefixes = accepted.get(&remote.cluster)?;
+            let nodes = cable.addresses.iter().copied().filter(|node| prefixes.contains(*node));
+            let target = Target {
+                nodes: nodes.collect(),
+                size: cable.connection.mtu?,
+                whole_at: cable.whole_at,
+                is_used: cable.is_used,
+            };
+            Some((remote.clone(), target))
+        })
+        .collect()
 }
 
 /// A cable behind which packets get lost is not wholly good, however well it answers itself.
@@ -76,6 +47,10 @@ fn with_verdict(connection: Connection, found: &Found) -> Connection {
         Fault::Forwarding => (
             Reason::ForwardingBroken,
             format!("no node behind {remote} answers, though {remote} does"),
+        ),
+        Fault::Untracked => (
+            Reason::UntrackedDropped,
+            format!("behind {remote} only what connection tracking follows gets through"),
         ),
         Fault::BlackHole { size, direction } => {
             let way = match direction {
@@ -96,8 +71,8 @@ pub(crate) fn connections(
     dead_lanes: &BTreeMap<GatewayId, u16>,
     found: &Found,
     synced: Option<&Finding>,
+    is_behind_standby: &BTreeSet<ClusterId>,
 ) -> Vec<Connection> {
-    let is_behind_standby = clusters_of_standbys(snapshot, &cables);
     let told = |cable: CableStatus| {
         let connection = with_verdict(cable.connection, found);
         let dead = dead_lanes.get(&connection.remote);
@@ -124,6 +99,28 @@ pub(crate) fn connections(
         }
     };
     cables.into_iter().map(told).collect()
+}
+
+/// Clusters of which only standbys are there, and since when.
+#[derive(Debug, Default)]
+pub(crate) struct StandbysOnly {
+    since: BTreeMap<ClusterId, Instant>,
+}
+
+impl StandbysOnly {
+    /// Those of which that is worth a word. A cluster that joins, or hands over the role, is like that for a moment.
+    pub(crate) fn take(&mut self, snapshot: &Snapshot, cables: &[CableStatus], now: Instant) -> BTreeSet<ClusterId> {
+        let all = clusters_of_standbys(snapshot, cables);
+        self.since.retain(|cluster, _| all.contains(cluster));
+        for cluster in all {
+            self.since.entry(cluster).or_insert(now);
+        }
+        let lasting = self
+            .since
+            .iter()
+            .filter(|(_, since)| now.saturating_duration_since(**since) >= HANDED_OVER);
+        lasting.map(|(cluster, _)| cluster.clone()).collect()
+    }
 }
 
 /// Clusters whose active gateway, as they published it, has no working cable while none that works claims to be active.
@@ -154,11 +151,8 @@ fn with_reason(connection: Connection, state: ConnectionState, reason: Reason, c
     }
 }
 
-const CONVALESCENCE: Duration = Duration::from_secs(60);
-/// Who is well takes a free role sooner.
-const OTHERS_FIRST: Duration = Duration::from_millis(500);
-/// Who has not been called broken for so long is rather well than who is.
-const QUIET: Duration = Duration::from_secs(2);
+/// A lease that was not given back is another's by then.
+const HANDED_OVER: Duration = Duration::from_secs(8);
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -224,42 +218,25 @@ pub(crate) mod tests {
 
     fn told(cables: &[CableStatus; 2], found: &Found, synced: bool) -> Vec<(ConnectionState, String)> {
         let synced = Finding::new("SyncedWithBroker", synced, "Unreachable", "no answer in 10 s");
-        let told = connections(&west(), cables.to_vec(), &BTreeMap::new(), found, Some(&synced));
+        let mut standbys = StandbysOnly::default();
+        let start = Instant::now();
+        assert!(
+            standbys.take(&west(), cables, start).is_empty(),
+            "it may be over in a moment"
+        );
+        let standbys = standbys.take(&west(), cables, start + HANDED_OVER);
+        let told = connections(
+            &west(),
+            cables.to_vec(),
+            &BTreeMap::new(),
+            found,
+            Some(&synced),
+            &standbys,
+        );
         let words = told
             .into_iter()
             .map(|connection| (connection.state, connection.reason.unwrap_or_default()));
         words.collect()
-    }
-
-    #[test]
-    fn a_gateway_recovers_unless_it_is_needed() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let calls = |calls_us_broken| {
-            [CableStatus {
-                calls_us_broken,
-                ..cable("gw1", Connected, true)
-            }]
-        };
-        let mut rest = Convalescence::default();
-        rest.take(&calls(false), true, at(0));
-        assert!(!rest.lasts(at(0)), "it was never ill");
-        rest.take(&calls(true), false, at(1000));
-        rest.take(&calls(false), false, at(9000));
-        assert!(rest.lasts(at(9000)) && !rest.lasts(at(61_000)));
-
-        rest.take(&calls(false), true, at(10_000));
-        rest.take(&calls(false), false, at(10_400));
-        rest.take(&calls(false), true, at(10_800));
-        assert!(rest.lasts(at(11_200)), "somebody took it meanwhile");
-        rest.take(&calls(false), true, at(11_300));
-        assert!(!rest.lasts(at(11_300)), "nobody else does");
-
-        rest.take(&calls(true), true, at(12_000));
-        rest.take(&calls(false), true, at(13_900));
-        assert!(rest.lasts(at(13_900)), "it was called broken just now");
-        rest.take(&calls(false), true, at(14_000));
-        assert!(!rest.lasts(at(14_000)));
     }
 
     #[test]
@@ -275,6 +252,19 @@ pub(crate) mod tests {
         assert_eq!(told(&moved, &nothing, true), [word(Error, ""), word(Connected, "")]);
         let both = [cable("gw1", Connected, true), cable("gw2", Connected, false)];
         assert_eq!(told(&both, &nothing, false), [word(Connected, ""), word(Connected, "")]);
+    }
+
+    #[test]
+    fn a_cluster_that_hands_over_more_than_once_is_not_one_of_standbys() {
+        let start = Instant::now();
+        let alone = [cable("gw1", Error, true), cable("gw2", Connected, false)];
+        let moved = [cable("gw1", Error, true), cable("gw2", Connected, true)];
+        let mut standbys = StandbysOnly::default();
+        for (cables, seconds) in [(&alone, 0), (&alone, 7), (&moved, 8), (&alone, 9), (&alone, 16)] {
+            let told = standbys.take(&west(), cables, start + Duration::from_secs(seconds));
+            assert!(told.is_empty(), "after {seconds} s");
+        }
+        assert_eq!(standbys.take(&west(), &alone, start + Duration::from_secs(17)).len(), 1);
     }
 
     #[test]
@@ -294,6 +284,7 @@ pub(crate) mod tests {
         };
         for (fault, reason, part) in [
             (Fault::Forwarding, "ForwardingBroken", "no node behind west.gw1 answers"),
+            (Fault::Untracked, "UntrackedDropped", "let it accept packets between"),
             (
                 fault,
                 "MtuBlackHole",

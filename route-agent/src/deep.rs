@@ -1,5 +1,6 @@
 //! Answers deep probes: datagrams of other clusters' gateways to this node's address in the pod network. They come the way that
-//! packets for pods come, through cable, gateway and VXLAN, so an answer says that the whole of it works.
+//! packets for pods come, through cable, gateway and VXLAN, so an answer says that the whole of it works. On a second port come
+//! those that gateways track.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,15 +22,17 @@ impl DeepResponder {
     /// Begins to answer, and goes on until the process ends.
     pub(crate) fn start() -> Self {
         let responder = Self::default();
-        let own = responder.clone();
-        tokio::spawn(async move {
-            loop {
-                if let Err(error) = own.answer().await {
-                    tracing::warn!(%error, port = names::DEEP_PROBE_PORT, "cannot answer deep probes");
+        for port in [names::DEEP_PROBE_PORT, names::TRACKED_PROBE_PORT] {
+            let own = responder.clone();
+            tokio::spawn(async move {
+                loop {
+                    if let Err(error) = own.answer(port).await {
+                        tracing::warn!(%error, port, "cannot answer deep probes");
+                    }
+                    tokio::time::sleep(RETRY).await;
                 }
-                tokio::time::sleep(RETRY).await;
-            }
-        });
+            });
+        }
         responder
     }
 
@@ -40,8 +43,8 @@ impl DeepResponder {
         *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = allowed;
     }
 
-    async fn answer(&self) -> io::Result<()> {
-        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, names::DEEP_PROBE_PORT)).await?;
+    async fn answer(&self, port: u16) -> io::Result<()> {
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).await?;
         let mut buffer = vec![0; usize::from(u16::MAX)];
         let mut answer = Vec::new();
         loop {

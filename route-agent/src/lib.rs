@@ -48,5 +48,6 @@ mod tests {
             (tags::VXLAN_VNI, tags::VXLAN_PORT),
             (names::VXLAN_VNI, names::VXLAN_PORT)
         );
+        assert_eq!(tags::TRACKED_PROBE_PORT, names::TRACKED_PROBE_PORT);
     }
 }

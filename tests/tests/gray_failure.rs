@@ -1,7 +1,8 @@
-//! The active gateway of a cluster answers every probe, and its kernel drops what it should forward: only what is large, or
-//! all of it. No packet says so. Traffic has to leave it all the same, and whoever looks has to be told why.
+//! The active gateway of a cluster answers every probe, and its kernel drops what it should forward: only what is large, all of it,
+//! or all that connection tracking does not know. No packet says so. Traffic has to leave it all the same, and whoever looks has to be told why.
 
-use tests::{Lab, read, said, wait};
+use serde_json::Value;
+use tests::{Lab, said, wait};
 
 #[test]
 fn a_gateway_that_does_not_forward_loses_its_role_and_is_named() {
@@ -67,6 +68,9 @@ fn a_gateway_that_does_not_forward_loses_its_role_and_is_named() {
     lab.exec(&place, &["nft", "delete table inet prbgray"]);
     clusters.await_health();
 
+    clusters.untracked_packets_are_dropped(&server);
+    clusters.a_standby_forwards_nothing(&server);
+
     // This one is mended where it is.
     let gateway = format!("west/{}", lab.active_gateway("west"));
     lab.lab("fault", &["add", &gateway, "--no-forwarding"]);
@@ -83,6 +87,44 @@ fn a_gateway_that_does_not_forward_loses_its_role_and_is_named() {
 struct Clusters(Lab);
 
 impl Clusters {
+    /// A firewall that accepts what connection tracking knows lets no packet of a pod pass.
+    fn untracked_packets_are_dropped(&self, server: &str) {
+        let broken = self.0.active_gateway("west");
+        let place = format!("west/{broken}");
+        self.0.lab("fault", &["add", &place, "--drop-untracked"]);
+        let message = wait("the firewall to be told of", || {
+            let (reason, message) = self.reason_of(&broken)?;
+            (reason == "UntrackedDropped").then_some(message)
+        });
+        assert!(message.contains(&format!("west.{broken}")), "{message}");
+        wait("the other gateway to be the active one", || {
+            (self.0.active_gateway("west") != broken).then_some(())
+        });
+        wait("answers to arrive by the gateway without a firewall", || {
+            self.fetches(server).then_some(())
+        });
+        self.0.lab("fault", &["clear", &place]);
+        self.await_health();
+    }
+
+    /// It says so before it is needed, and traffic goes on by the active one.
+    fn a_standby_forwards_nothing(&self, server: &str) {
+        let active = self.0.active_gateway("west");
+        let gateways = ["west-gw1", "west-gw2"];
+        let standby = gateways.into_iter().find(|gateway| *gateway != active).expect("two");
+        let place = format!("west/{standby}");
+        self.0.lab("fault", &["add", &place, "--drop-larger", "1"]);
+        wait("the standby to be called broken", || {
+            self.reason_of(standby)
+                .filter(|(reason, _)| reason == "ForwardingBroken")
+        });
+        assert_eq!(self.0.active_gateway("west"), active, "the role stays where it is");
+        assert_eq!(self.reason_of(&active), None);
+        assert!(self.fetches(server));
+        self.0.lab("fault", &["clear", &place]);
+        self.await_health();
+    }
+
     fn await_health(&self) {
         wait("all to be well again", || {
             let status = self.0.try_tombolo("east", &["show", "connections"]);
@@ -92,13 +134,10 @@ impl Clusters {
 
     /// What any gateway of east says of its cable to this gateway of west: reason and message.
     fn reason_of(&self, gateway: &str) -> Option<(String, String)> {
-        let list = read(&self.0.kubectl(
-            "east",
-            &["-n", "tombolo-system", "get", "gateways.tombolo.dev", "-o", "json"],
-        ));
-        let gateways = list["items"].as_array()?.iter();
-        let connections = gateways.filter_map(|gateway| gateway["status"]["connections"].as_array());
-        let mut wanted = connections.flatten().filter(|connection| connection["node"] == gateway);
+        let shown = self.0.try_tombolo("east", &["show", "connections", "-o", "json"]);
+        let shown: Value = serde_json::from_slice(&shown.stdout).ok()?;
+        let connections = shown["connections"].as_array()?.iter();
+        let mut wanted = connections.filter(|connection| connection["remoteGateway"] == gateway);
         wanted.find_map(|connection| {
             let text = |field: &str| connection[field].as_str().map(str::to_owned);
             Some((text("reason")?, text("message")?))

@@ -43,6 +43,7 @@ struct Row {
     last_handshake_time: Option<String>,
     rx_bytes: u64,
     tx_bytes: u64,
+    reason: Option<String>,
     message: String,
     #[serde(skip)]
     handshake: String,
@@ -76,6 +77,7 @@ pub(super) fn report(world: &World, now: Timestamp) -> Connections {
                 handshake: figures::ago(connection.last_handshake_time.as_deref(), now),
                 rx_bytes: connection.rx_bytes,
                 tx_bytes: connection.tx_bytes,
+                reason: cable.reason(),
                 message: cable.message(),
             });
         }

@@ -146,6 +146,11 @@ impl Cable<'_> {
         }
     }
 
+    /// Why, as the word for it.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.connection.reason.clone().filter(|_| self.is_live)
+    }
+
     /// Why, for a person.
     pub(crate) fn message(&self) -> String {
         if self.is_live {

@@ -219,7 +219,7 @@ impl Chain {
         }
     }
 
-    fn rule(&mut self, name: &str, body: &str) {
+    pub(crate) fn rule(&mut self, name: &str, body: &str) {
         self.rules.push((name.to_owned(), body.to_owned()));
     }
 

@@ -2,10 +2,11 @@
 //!
 //! Which gateway carries a packet may change at any time, and each direction may use another. Connection tracking that saw only part of a
 //! flow calls the rest invalid, and a neighbour that drops what is invalid stalls the flow for good. So pod-to-pod packets that
-//! only pass through are not tracked. Two kinds still are:
+//! only pass through are not tracked. Three kinds still are:
 //! * those of pods on this node, because their NetworkPolicy is conntrack's;
 //! * flows to a service address, which kube-proxy translates here, and whose answers it must translate back here. Their clients are
-//!   kept in a set that the packets themselves fill.
+//!   kept in a set that the packets themselves fill;
+//! * probes to one port of nodes, and their answers. Where they pass and others do not, somebody drops what is not tracked.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +21,13 @@ use crate::tags;
 pub(crate) fn chain() -> Chain {
     let (vx, tun) = (tags::VXLAN_LINK, tags::TUN_LINK);
     let mut chain = Chain::new("transit", "filter", "prerouting", RAW);
+    for (name, port) in [("probe", "dport"), ("probe-answer", "sport")] {
+        let number = tags::TRACKED_PROBE_PORT;
+        chain.rule(
+            name,
+            &format!("iifname {{ \"{vx}\", \"{tun}\" }} udp {port} {number} accept"),
+        );
+    }
     chain.rule_per_family(
         "service-flow",
         &format!(

@@ -23,6 +23,8 @@ pub const LINK_ANCHOR: std::net::Ipv4Addr = std::net::Ipv4Addr::new(169, 254, 17
 pub const VXLAN_VNI: u32 = 7450;
 /// VXLAN UDP port.
 pub const VXLAN_PORT: u16 = 4801;
+/// UDP port of the deep probes that are tracked in transit.
+pub const TRACKED_PROBE_PORT: u16 = 4513;
 
 /// Metric of the routes that carry traffic. Not the families' defaults (0 and 1024), so that both read alike.
 pub const METRIC: u32 = 100;

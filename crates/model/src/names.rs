@@ -46,6 +46,8 @@ pub const CABLE_PORT: u16 = 4510;
 pub const PROBE_PORT: u16 = 4511;
 /// UDP port of deep probes: on every node, at its address in the pod network.
 pub const DEEP_PROBE_PORT: u16 = 4512;
+/// UDP port of deep probes that gateways track, and so are their answers: asked only while the others stay unanswered.
+pub const TRACKED_PROBE_PORT: u16 = 4513;
 /// UDP port of the VXLAN between the nodes of one cluster.
 pub const VXLAN_PORT: u16 = 4801;
 /// VXLAN network identifier.

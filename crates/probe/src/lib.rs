@@ -48,6 +48,13 @@
 //! cable's path that has become narrow; and it convicts only who was seen to work, for where nothing ever passed another gateway
 //! would do no better. Both faults are known after at most 1.2 s.
 //!
+//! A standby is probed deeply too, at its slow pace. Answers to that come by the gateway in use, so only the way there is tested, and only
+//! while the gateway in use is sound itself.
+//!
+//! Gateways do not track what only passes through, and a firewall there may drop what is not tracked. Then every probe of a cable
+//! is answered, and no packet of a pod. So while a node does not answer it is also asked at [`DeepPort::Tracked`], which gateways
+//! track; an answer from there names the fault.
+//!
 //! **Who starts.** If both ends of a pair start handshakes at once they get in each other's way, so one is the standing
 //! initiator and the other waits three seconds for it. A lost handshake is repeated after 500 to 1,000 ms, spread by chance so
 //! that many cables that failed together do not return together. Handshakes go to every candidate address at once until one
@@ -82,7 +89,7 @@ mod window;
 
 pub use cable::{Cable, CableSettings, Liveness};
 pub use choice::{Candidate, SETTLED, choose, reconsider_at};
-pub use deep::{DeepPath, Direction, Fault, Judge, LargeLoss, Witness};
+pub use deep::{DeepPath, DeepPort, Direction, Fault, Judge, LargeLoss, Witness};
 pub use heartbeat::Request;
 pub use hop::Hop;
 pub use message::{DecodeError, MAX_ADDRESSES, Message, MessageKind, Says};

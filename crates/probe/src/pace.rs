@@ -48,14 +48,21 @@ impl Pace {
         Self::LANE.stretched((load / MAX_PROBES_PER_SECOND).max(1.0))
     }
 
-    /// The pace of one of so many deep paths of an end, which share [`MAX_DEEP_PROBES_PER_SECOND`]. Sizes are tried both ways.
-    pub fn deep(paths: usize) -> Self {
-        let load = (Self::ACTIVE.probes_per_second() + 1.0 / Self::ACTIVE.full_every.as_secs_f64()) * paths as f64;
-        Self::ACTIVE.stretched((load / MAX_DEEP_PROBES_PER_SECOND).max(1.0))
+    /// The pace of one deep path, by a gateway in use or by a standby, of an end that has so many of each. They share
+    /// [`MAX_DEEP_PROBES_PER_SECOND`]. Sizes are tried both ways.
+    pub fn deep(is_used: bool, used: usize, standby: usize) -> Self {
+        let pace = if is_used { Self::ACTIVE } else { Self::STANDBY };
+        let load =
+            Self::ACTIVE.both_ways_per_second() * used as f64 + Self::STANDBY.both_ways_per_second() * standby as f64;
+        pace.stretched((load / MAX_DEEP_PROBES_PER_SECOND).max(1.0))
     }
 
     fn probes_per_second(self) -> f64 {
         1.0 / self.every.as_secs_f64() + 1.0 / self.full_every.as_secs_f64()
+    }
+
+    fn both_ways_per_second(self) -> f64 {
+        self.probes_per_second() + 1.0 / self.full_every.as_secs_f64()
     }
 
     fn stretched(self, factor: f64) -> Self {
@@ -89,9 +96,8 @@ mod tests {
             let rate = |is_active, count: usize| Pace::of(is_active, active, standby).probes_per_second() * count as f64;
             prop_assert!(rate(true, active) + rate(false, standby) <= MAX_PROBES_PER_SECOND + 1e-3);
             prop_assert!(Pace::lane(active).probes_per_second() * active as f64 <= MAX_PROBES_PER_SECOND + 1e-3);
-            let deep = Pace::deep(active);
-            let both_ways = deep.probes_per_second() + 1.0 / deep.full_every.as_secs_f64();
-            prop_assert!(both_ways * active as f64 <= MAX_DEEP_PROBES_PER_SECOND + 1e-3);
+            let deep = |is_used, count: usize| Pace::deep(is_used, active, standby).both_ways_per_second() * count as f64;
+            prop_assert!(deep(true, active) + deep(false, standby) <= MAX_DEEP_PROBES_PER_SECOND + 1e-3);
         }
     }
 }

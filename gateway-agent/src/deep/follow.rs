@@ -7,9 +7,12 @@ use std::time::Instant;
 use model::names;
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
-use probe::{DeepPath, Message, Pace, Witness};
+use probe::{DeepPath, DeepPort, Message, Pace};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
+
+use super::Detours;
+use super::hearing::Report;
 
 /// How a node is to be probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,59 +20,133 @@ pub(super) struct Order {
     /// What the cable takes, bytes. The way behind it may take less.
     pub(super) size: u16,
     pub(super) pace: Pace,
+    /// It is a standby that is probed: nothing may be sent before the data plane knows where to.
+    pub(super) is_detour: bool,
 }
 
 /// Probes one node until it is dropped, and tells what it finds whenever it looked.
-pub(super) async fn follow(node: IpAddr, mut orders: watch::Receiver<Order>, tell: impl Fn(Witness)) {
+pub(super) async fn follow(
+    node: IpAddr,
+    mut orders: watch::Receiver<Order>,
+    open: watch::Receiver<Detours>,
+    tell: impl Fn(Report),
+) {
     let order = *orders.borrow();
     let mut path = DeepPath::new(order.size, order.pace, Instant::now());
-    let mut socket: Option<Socket> = None;
+    let mut sockets = Sockets::default();
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
         let now = Instant::now();
         let order = *orders.borrow_and_update();
-        let known = socket.as_ref().and_then(Socket::mtu).unwrap_or(u16::MAX);
+        let known = sockets.as_traffic.as_ref().and_then(Socket::mtu).unwrap_or(u16::MAX);
         path.handle_pace(order.pace, now);
         path.handle_size(order.size.min(known), now);
         path.handle_timeout(now);
-        while let Some(request) = path.poll_probe(now) {
-            let sent = match &mut socket {
-                Some(socket) => socket.send(&request).await,
-                None => match Socket::connect(node).await {
-                    Ok(fresh) => socket.insert(fresh).send(&request).await,
-                    Err(error) => Err(error),
-                },
-            };
-            if sent.is_err() {
-                socket = None;
+        while let Some((port, request)) = path.poll_probe(now) {
+            let may_leave = |from: u16| !order.is_detour || open.borrow().contains_key(&from);
+            if sockets.send(node, port, &request, may_leave).await.is_err() {
+                *sockets.of(port) = None;
             }
         }
-        tell(path.witness(now));
-        tokio::select! {
-            received = receive(socket.as_ref(), &mut buffer) => match received {
-                Ok(len) => {
-                    if let Ok(message) = Message::decode(&buffer[..len]) {
-                        path.handle_message(&message, Instant::now());
-                    }
-                }
-                Err(_) => socket = None,
+        tell(Report {
+            witness: path.witness(now),
+            ports: sockets.ports(),
+        });
+        let readable = tokio::select! {
+            () = readable(sockets.as_traffic.as_ref()) => Some(DeepPort::AsTraffic),
+            () = readable(sockets.tracked.as_ref()) => Some(DeepPort::Tracked),
+            changed = orders.changed() => match changed {
+                Ok(()) => None,
+                Err(_) => return,
             },
-            changed = orders.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep_until(path.poll_timeout(now).into()) => {}
+            () = tokio::time::sleep_until(path.poll_timeout(now).into()) => None,
+        };
+        if let Some(port) = readable
+            && let Some(message) = sockets.receive(port, &mut buffer)
+        {
+            path.handle_message(port, &message, Instant::now());
         }
+    }
+}
+
+/// One socket for each port of the node, opened when there is something to send.
+#[derive(Default)]
+struct Sockets {
+    as_traffic: Option<Socket>,
+    tracked: Option<Socket>,
+}
+
+impl Sockets {
+    fn of(&mut self, port: DeepPort) -> &mut Option<Socket> {
+        match port {
+            DeepPort::AsTraffic => &mut self.as_traffic,
+            DeepPort::Tracked => &mut self.tracked,
+        }
+    }
+
+    /// The ports that they send from.
+    fn ports(&self) -> Vec<u16> {
+        let both = [&self.as_traffic, &self.tracked].into_iter().flatten();
+        both.map(|socket| socket.local).collect()
+    }
+
+    /// Sends it, if what leaves from that port of ours goes where it should. Else it counts as lost.
+    async fn send(
+        &mut self,
+        node: IpAddr,
+        port: DeepPort,
+        request: &Message,
+        may_leave: impl Fn(u16) -> bool,
+    ) -> io::Result<()> {
+        let slot = self.of(port);
+        let socket = match slot {
+            Some(socket) => socket,
+            None => slot.insert(Socket::connect(node, port).await?),
+        };
+        if may_leave(socket.local) {
+            socket.send(request).await?;
+        }
+        Ok(())
+    }
+
+    /// What has arrived, if it is a message.
+    fn receive(&mut self, port: DeepPort, buffer: &mut [u8]) -> Option<Message> {
+        let slot = self.of(port);
+        match slot.as_ref()?.udp.try_recv(buffer) {
+            Ok(len) => Message::decode(&buffer[..len]).ok(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_refusal(&error) => None,
+            Err(_) => {
+                *slot = None;
+                None
+            }
+        }
+    }
+}
+
+/// Nobody listens there. The socket is as good as another, and a new port would have to be told to the data plane.
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
+}
+
+async fn readable(socket: Option<&Socket>) {
+    match socket {
+        // What is wrong with it shows when it is read.
+        Some(socket) => drop(socket.udp.readable().await),
+        None => std::future::pending().await,
     }
 }
 
 /// Packets from it are as large as they are meant to be: none is fragmented, for the kernel tells what the way takes.
 struct Socket {
     udp: UdpSocket,
+    local: u16,
     is_v4: bool,
     /// The kernel found full size too large, and does not tell what fits.
     is_narrow: bool,
 }
 
 impl Socket {
-    async fn connect(node: IpAddr) -> io::Result<Self> {
+    async fn connect(node: IpAddr, port: DeepPort) -> io::Result<Self> {
         let any: IpAddr = match node {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -78,8 +155,13 @@ impl Socket {
         if node.is_ipv6() {
             setsockopt(&udp, sockopt::Ipv6DontFrag, &true)?;
         }
-        udp.connect(SocketAddr::new(node, names::DEEP_PROBE_PORT)).await?;
+        let port = match port {
+            DeepPort::AsTraffic => names::DEEP_PROBE_PORT,
+            DeepPort::Tracked => names::TRACKED_PROBE_PORT,
+        };
+        udp.connect(SocketAddr::new(node, port)).await?;
         Ok(Self {
+            local: udp.local_addr()?.port(),
             udp,
             is_v4: node.is_ipv4(),
             is_narrow: false,
@@ -105,15 +187,9 @@ impl Socket {
                 self.is_narrow = true;
                 Ok(())
             }
+            Err(error) if is_refusal(&error) => Ok(()),
             sent => sent.map(drop),
         }
-    }
-}
-
-async fn receive(socket: Option<&Socket>, buffer: &mut [u8]) -> io::Result<usize> {
-    match socket {
-        Some(socket) => socket.udp.recv(buffer).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -2,28 +2,38 @@
 //! in the pod network. A gateway whose cable is up and behind which packets get lost is found by them, be it all packets or only
 //! large ones.
 //!
-//! They take the way that traffic takes, so only the peers in use are tested, and only by a gateway that carries traffic. A
+//! They take the way that traffic takes, and are sent by a gateway that carries traffic, all the time by way of the peers in use. A
 //! [`probe::Judge`] for each peer weighs what the nodes behind it say. A peer that is found broken is avoided for half a minute and
 //! told so; its own cluster then gives its role to another.
+//!
+//! **Standbys** are probed too, once a second, so that one that would lose packets is known before it is needed. The kernel knows one way
+//! to a node only, so the data plane is told which ports these probes come from, and sends them by the standby ([`Found::detours`],
+//! [`DeepProbes::open_detours`]). The answer comes the way that the node's own traffic takes: by the gateway that is active there. So
+//! what is tested is the way through the standby *to* its nodes; and nothing is concluded while the gateway in use is not sound itself.
 
 mod follow;
+mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use model::GatewayId;
-use probe::{Fault, Judge, Pace, Witness};
-use tokio::sync::{Notify, watch};
+use probe::{Fault, Judge, Pace};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use follow::{Order, follow};
+use hearing::{Hearing, Key, Reports};
 
-/// Peers in use, each with what is known of it.
+/// Peers with a cable that works, each with what is known of it.
 pub(crate) type Targets = BTreeMap<GatewayId, Target>;
 
-/// A peer in use.
+/// Ports of ours, each with the peer that packets from it go by.
+pub(crate) type Detours = BTreeMap<u16, GatewayId>;
+
+/// A peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Nodes behind it.
@@ -32,6 +42,8 @@ pub(crate) struct Target {
     pub(crate) size: u16,
     /// The latest time at which a packet of that size set out and arrived over the cable.
     pub(crate) whole_at: Option<Instant>,
+    /// Traffic goes by it; else it is a standby.
+    pub(crate) is_used: bool,
 }
 
 /// What the deep probes found.
@@ -43,12 +55,15 @@ pub(crate) struct Found {
     pub(crate) avoided: BTreeSet<GatewayId>,
     /// Peers whose cable has to be tried before they can be judged.
     pub(crate) suspects: BTreeSet<GatewayId>,
+    /// What the data plane is to send by standbys.
+    pub(crate) detours: Detours,
 }
 
 /// The deep probes of this gateway.
 #[derive(Debug)]
 pub(crate) struct DeepProbes {
     targets: watch::Sender<Targets>,
+    open: watch::Sender<Detours>,
     found: watch::Receiver<Found>,
 }
 
@@ -56,9 +71,10 @@ impl DeepProbes {
     /// Begins with nothing to probe.
     pub(crate) fn start() -> Self {
         let (targets, wanted) = watch::channel(Targets::new());
+        let (open, detours) = watch::channel(Detours::new());
         let (finds, found) = watch::channel(Found::default());
-        tokio::spawn(keep(wanted, finds));
-        Self { targets, found }
+        tokio::spawn(keep(wanted, detours, finds));
+        Self { targets, open, found }
     }
 
     /// What is to be probed from now on.
@@ -71,38 +87,14 @@ impl DeepProbes {
         });
     }
 
+    /// The data plane knows of these: what is sent from these ports now goes where it should.
+    pub(crate) fn open_detours(&self, detours: Detours) {
+        self.open.send_replace(detours);
+    }
+
     /// What they find.
     pub(crate) fn found(&self) -> watch::Receiver<Found> {
         self.found.clone()
-    }
-}
-
-/// A node, by way of a peer.
-type Key = (GatewayId, IpAddr);
-
-/// What the tasks have reported, and the bell that they ring.
-#[derive(Debug, Default)]
-struct Reports {
-    by_path: Mutex<BTreeMap<Key, Witness>>,
-    news: Notify,
-}
-
-impl Reports {
-    fn put(&self, key: &Key, witness: Witness) {
-        if self.lock().insert(key.clone(), witness) != Some(witness) {
-            self.news.notify_one();
-        }
-    }
-
-    fn of(&self, peer: &GatewayId) -> Vec<Witness> {
-        let reports = self.lock();
-        let of_peer = reports.iter().filter(|((of, _), _)| of == peer);
-        of_peer.map(|(_, witness)| *witness).collect()
-    }
-
-    /// What is locked is replaced whole.
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Witness>> {
-        self.by_path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,17 +109,22 @@ impl Drop for Probed {
     }
 }
 
-async fn keep(mut wanted: watch::Receiver<Targets>, finds: watch::Sender<Found>) {
+async fn keep(mut wanted: watch::Receiver<Targets>, open: watch::Receiver<Detours>, finds: watch::Sender<Found>) {
     let reports = Arc::<Reports>::default();
     let mut probed: BTreeMap<Key, Probed> = BTreeMap::new();
-    let mut judges: BTreeMap<GatewayId, Judge> = BTreeMap::new();
+    let mut hearing = Hearing::default();
     loop {
         let targets = wanted.borrow_and_update().clone();
-        follow_nodes(&targets, &mut probed, &reports);
+        let pace = follow_nodes(&targets, &mut probed, &open, &reports);
         let now = Instant::now();
-        hear(&mut judges, &targets, &reports, now);
+        hearing.hear(&targets, &reports, pace, now);
         finds.send_if_modified(|current| {
-            let found = found(&judges, now);
+            let found = Found {
+                faults: hearing.faults(now),
+                avoided: hearing.those(|judge| judge.avoided(now).is_some()),
+                suspects: hearing.those(Judge::awaits_cable),
+                detours: reports.detours(&targets),
+            };
             let is_news = *current != found;
             if current.avoided != found.avoided {
                 let peers: Vec<_> = found.avoided.iter().map(ToString::to_string).collect();
@@ -136,7 +133,7 @@ async fn keep(mut wanted: watch::Receiver<Targets>, finds: watch::Sender<Found>)
             *current = found;
             is_news
         });
-        let due = judges.values().filter_map(|judge| judge.reconsider_at(now)).min();
+        let due = hearing.reconsider_at(now);
         let is_due = async {
             match due {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -151,53 +148,36 @@ async fn keep(mut wanted: watch::Receiver<Targets>, finds: watch::Sender<Found>)
     }
 }
 
-/// One task for each node behind each peer in use.
-fn follow_nodes(targets: &Targets, probed: &mut BTreeMap<Key, Probed>, reports: &Arc<Reports>) {
-    let all: BTreeMap<Key, u16> = targets
+/// One task for each node behind each peer. The pace of those behind peers in use.
+fn follow_nodes(
+    targets: &Targets,
+    probed: &mut BTreeMap<Key, Probed>,
+    open: &watch::Receiver<Detours>,
+    reports: &Arc<Reports>,
+) -> Pace {
+    let all: BTreeMap<Key, &Target> = targets
         .iter()
-        .flat_map(|(peer, target)| target.nodes.iter().map(|node| ((peer.clone(), *node), target.size)))
+        .flat_map(|(peer, target)| target.nodes.iter().map(move |node| ((peer.clone(), *node), target)))
         .collect();
     probed.retain(|key, _| all.contains_key(key));
-    reports.lock().retain(|key, _| all.contains_key(key));
-    let pace = Pace::deep(all.len());
-    for (key, size) in all {
-        let order = Order { size, pace };
+    reports.retain(|key| all.contains_key(key));
+    let used = all.values().filter(|target| target.is_used).count();
+    let pace = |is_used| Pace::deep(is_used, used, all.len() - used);
+    for (key, target) in &all {
+        let order = Order {
+            size: target.size,
+            pace: pace(target.is_used),
+            is_detour: !target.is_used,
+        };
         let path = probed.entry(key.clone()).or_insert_with(|| {
             let (sender, orders) = watch::channel(order);
-            let reports = Arc::clone(reports);
-            let node = key.1;
-            let task = tokio::spawn(async move { follow(node, orders, |witness| reports.put(&key, witness)).await });
+            let (reports, open, key) = (Arc::clone(reports), open.clone(), key.clone());
+            let task =
+                tokio::spawn(async move { follow(key.1, orders, open, |report| reports.put(&key, report)).await });
             Probed { order: sender, task }
         });
         path.order
             .send_if_modified(|current| std::mem::replace(current, order) != order);
     }
-}
-
-/// Peers that are not in use, or whose cable is down, are not judged; what they were found to be is remembered.
-fn hear(judges: &mut BTreeMap<GatewayId, Judge>, targets: &Targets, reports: &Reports, now: Instant) {
-    for (peer, judge) in judges.iter_mut().filter(|(peer, _)| !targets.contains_key(peer)) {
-        tracing::trace!(%peer, "nothing is heard of it");
-        judge.adjourn();
-    }
-    for (peer, target) in targets {
-        let whole = target.whole_at.map(|at| (target.size, at));
-        let judge = judges.entry(peer.clone()).or_default();
-        judge.take(&reports.of(peer), whole, now);
-    }
-}
-
-fn found(judges: &BTreeMap<GatewayId, Judge>, now: Instant) -> Found {
-    let those = |is_one: &dyn Fn(&Judge) -> bool| {
-        let all = judges.iter().filter(|(_, judge)| is_one(judge));
-        all.map(|(peer, _)| peer.clone()).collect()
-    };
-    Found {
-        faults: judges
-            .iter()
-            .filter_map(|(peer, judge)| Some((peer.clone(), judge.fault(now)?)))
-            .collect(),
-        avoided: those(&|judge| judge.avoided(now).is_some()),
-        suspects: those(&Judge::awaits_cable),
-    }
+    pace(true)
 }

@@ -26,7 +26,12 @@ fn nothing_leaves_unencrypted_whatever_fails() {
         lab.send(client, &east);
     }
     lab.send("east/default/leak-client", &west);
-    let scene = Scene { lab, capture, east };
+    let scene = Scene {
+        lab,
+        capture,
+        east,
+        west,
+    };
     scene.traffic_flows("before anything fails");
 
     scene.a_gateway_agent_is_killed();
@@ -36,6 +41,7 @@ fn nothing_leaves_unencrypted_whatever_fails() {
     scene.the_path_is_bad();
     scene.all_gateways_freeze();
     scene.a_cluster_is_cut_off();
+    scene.a_member_leaves_and_comes_back();
     scene.a_member_is_evicted();
     scene.the_capture_would_have_seen_it();
 }
@@ -45,6 +51,8 @@ struct Scene {
     capture: Capture,
     /// A server there.
     east: String,
+    /// And one there.
+    west: String,
 }
 
 impl Scene {
@@ -123,6 +131,43 @@ impl Scene {
         self.connecting_fails_at_once("east was cut off");
         self.lab.run(&["heal", "east"]);
         self.traffic_flows("east came back");
+    }
+
+    fn a_member_leaves_and_comes_back(&self) {
+        // One node does not get clean, so the others are for as long as this looks, while a pod on it goes on sending.
+        self.lab.run(&["fault", "add", "east/w1/route-agent", "--freeze"]);
+        let leave = self
+            .lab
+            .lab()
+            .tombolo_command("east", &["leave", "--timeout", "2m"])
+            .spawn();
+        let mut leave = leave.expect("tombolo runs");
+        for gateway in ["east/gw1", "east/gw2"] {
+            eventually(&format!("{gateway} to be clean"), || {
+                let links = self.lab.lab().exec(gateway, &["ip", "-o", "link"]);
+                match links.contains("tombolo") {
+                    true => Err(links),
+                    false => Ok(()),
+                }
+            });
+        }
+        self.connecting_fails_at_once("east leaves");
+        self.lab.run(&["fault", "clear"]);
+        assert!(leave.wait().expect("tombolo ends").success(), "east has left");
+
+        // Until it is back, its prefixes are nobody's: packets for them go where the network sends them.
+        let token = self.lab.lab().broker(&["invite", "east", "--again"]);
+        self.lab.lab().tombolo("east", &["join", token.trim()]);
+        for from in [CLIENT, "west/default/client-gateway", "west/w1", "west/gw1"] {
+            eventually(&format!("{from} to reach east again"), || {
+                self.lab.connect(from, &self.east)
+            });
+        }
+        eventually("east to reach west again", || {
+            self.lab.connect("east/default/leak-client", &self.west)
+        });
+        self.capture.take_leaks();
+        self.traffic_flows("east was back");
     }
 
     fn a_member_is_evicted(&self) {

@@ -11,6 +11,7 @@ mod dns;
 mod failover;
 mod flood;
 mod lanes;
+mod nodes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,6 +49,8 @@ enum What {
     Dns(dns::Dns),
     /// Our data plane with 1, 2, 4 … lanes
     Lanes(lanes::Lanes),
+    /// What hundreds of nodes of its cluster cost one gateway
+    Nodes(nodes::Nodes),
 }
 
 impl Bench {
@@ -61,6 +64,7 @@ impl Bench {
             What::Discovery(bench) => bench.run()?,
             What::Dns(bench) => bench.run()?,
             What::Lanes(bench) => bench.run()?,
+            What::Nodes(bench) => bench.run()?,
         };
         report.print();
         if let Some(path) = &self.json {

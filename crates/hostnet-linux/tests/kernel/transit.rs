@@ -7,7 +7,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use hostnet::{Desired, Untracked, Via, vtep};
+use hostnet::{Desired, Untracked, Via, tags, vtep};
 
 use crate::node::{DEADLINE, desired, nets, privileged};
 use crate::traffic::World;
@@ -118,6 +118,36 @@ fn what_comes_in_for_a_pod_elsewhere_is_not_tracked() {
     let (_, from) = worker.recv_from(&mut [0; 8]).unwrap();
     assert_eq!(from, SocketAddr::from((REMOTE, PORT)));
     assert!(!tracks(&world, REMOTE));
+}
+
+/// So a firewall that drops what is not tracked lets this port pass, both ways, and no other.
+#[test]
+fn one_port_is_tracked_in_transit() {
+    if !privileged() {
+        return;
+    }
+    let world = world();
+    let firewall = "add table inet firewall
+        add chain inet firewall forward { type filter hook forward priority 0; policy drop; }
+        add rule inet firewall forward ct state new,established accept
+        add rule inet firewall forward ct state untracked counter";
+    world.node.exec("nft", &[firewall]);
+    let tun = world.node.tun();
+    world.node.settle(&need(true));
+    let dropped = || {
+        let rules = world.node.exec("nft", &["list chain inet firewall forward"]);
+        let count = rules.split("packets ").nth(1).unwrap().split(' ').next().unwrap();
+        count.parse::<u32>().unwrap()
+    };
+    let tracked = bind(&world.far, WORKER_POD, tags::TRACKED_PROBE_PORT);
+    let before = dropped();
+    tun.send(&datagram((REMOTE, PORT), (WORKER_POD, PORT)));
+    tun.send(&datagram((REMOTE, PORT), (WORKER_POD, tags::TRACKED_PROBE_PORT)));
+    let (_, asker) = tracked.recv_from(&mut [0; 8]).unwrap();
+    assert_eq!(dropped(), before + 1, "the other port's did not pass");
+    tracked.send_to(b"answer", asker).unwrap();
+    tun.wait_for("the answer", is_between(WORKER_POD, REMOTE));
+    assert!(tracks(&world, REMOTE));
 }
 
 /// The proxy translates a service address on the gateway, so the gateway has to translate the answer back.

@@ -55,6 +55,9 @@ struct Add {
     /// The node receives nothing from or to this UDP port
     #[arg(long, value_name = "PORT", help_heading = NODE)]
     drop_port: Option<u16>,
+    /// The node forwards only what connection tracking knows, as firewalls do that accept established connections
+    #[arg(long, help_heading = NODE)]
+    drop_untracked: bool,
     /// The process is stopped: it keeps its sockets and answers nothing
     #[arg(long, help_heading = "A process")]
     freeze: bool,
@@ -129,7 +132,7 @@ impl Add {
     async fn run(self, lab: &Lab) -> anyhow::Result<()> {
         let impairment = self.link.impairment();
         let is_link = impairment != Impairment::default() || self.nat.is_some();
-        let drops = self.drop_larger.is_some() || self.drop_port.is_some();
+        let drops = self.drop_larger.is_some() || self.drop_port.is_some() || self.drop_untracked;
         ensure!(
             is_link || self.no_forwarding || drops || self.freeze,
             "nothing is to go wrong at '{}'; say what, such as --loss 2 or --freeze",
@@ -153,6 +156,7 @@ impl Add {
         fault.is_not_forwarding |= self.no_forwarding;
         fault.drops_larger = self.drop_larger.or(fault.drops_larger);
         fault.drops_port = self.drop_port.or(fault.drops_port);
+        fault.drops_untracked |= self.drop_untracked;
         fault.is_frozen |= self.freeze;
         lab.remember_fault(&fault)?;
         if let Some(settings) = fault.link.as_ref().filter(|_| is_link) {
@@ -162,7 +166,7 @@ impl Add {
             lab.set_forwarding(&target, false)?;
         }
         if drops {
-            lab.drop_packets(&target, fault.drops_larger, fault.drops_port).await?;
+            lab.drop_packets(&fault).await?;
         }
         if self.freeze {
             lab.freeze(&target, true)?;
@@ -237,8 +241,12 @@ impl Lab {
         if fault.is_not_forwarding {
             self.set_forwarding(target, true)?;
         }
-        if fault.drops_larger.is_some() || fault.drops_port.is_some() {
-            self.drop_packets(target, None, None).await?;
+        if fault.drops() {
+            let nothing = Fault {
+                target: target.clone(),
+                ..Fault::default()
+            };
+            self.drop_packets(&nothing).await?;
         }
         if fault.is_frozen {
             // It may have been killed since, which needs no thawing.
@@ -276,6 +284,7 @@ Examples:
   tombolo lab fault add west --nat symmetric
   tombolo lab fault add east/gw1 --no-forwarding                    the gateway looks fine and forwards nothing
   tombolo lab fault add east/gw1 --drop-larger 1000
+  tombolo lab fault add east/gw1 --drop-untracked                   a firewall that gateways' untracked transit does not pass
   tombolo lab fault add east/gw1 --drop-port 4510                   no cable that others began reaches the gateway
   tombolo lab fault add east/gw1/gateway-agent --freeze
   tombolo lab fault add east/api --freeze";

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
+use super::Fault;
 use crate::namespace::{Namespace, feed};
 use crate::state::Lab;
 use crate::target::Target;
@@ -20,18 +21,12 @@ impl Lab {
             .sysctls(settings.into_iter().map(|name| (name, value)))
     }
 
-    /// Has a node drop what it forwards above so many bytes, and what it receives from or to a UDP port; or nothing. What the
-    /// kernel has merged counts as one packet.
+    /// Has a node drop the packets that the fault says; or none. What the kernel has merged counts as one packet.
     ///
     /// # Errors
     /// When there is no such node, or nft fails.
-    pub(super) async fn drop_packets(
-        &self,
-        target: &str,
-        larger: Option<u16>,
-        port: Option<u16>,
-    ) -> anyhow::Result<()> {
-        let namespace = self.namespace_of_node(target)?;
+    pub(super) async fn drop_packets(&self, fault: &Fault) -> anyhow::Result<()> {
+        let namespace = self.namespace_of_node(&fault.target)?;
         // Added before it is deleted: only so can a table be deleted that may not be there.
         let mut rules = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
         let mut add = |hook: &str, matches: &[String]| {
@@ -42,10 +37,13 @@ impl Lab {
                 rules += &format!("add rule {chain} {packets} drop\n");
             }
         };
-        if let Some(bytes) = larger {
-            add("forward", &[format!("meta length > {bytes}")]);
+        let larger = fault.drops_larger.map(|bytes| format!("meta length > {bytes}"));
+        let untracked = fault.drops_untracked.then(|| "ct state untracked".to_owned());
+        let forwarded: Vec<String> = larger.into_iter().chain(untracked).collect();
+        if !forwarded.is_empty() {
+            add("forward", &forwarded);
         }
-        if let Some(port) = port {
+        if let Some(port) = fault.drops_port {
             add("input", &[format!("udp sport {port}"), format!("udp dport {port}")]);
         }
         let name = namespace.name();

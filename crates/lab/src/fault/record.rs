@@ -28,6 +28,9 @@ pub(crate) struct Fault {
     /// The node receives nothing from or to this UDP port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) drops_port: Option<u16>,
+    /// The node forwards nothing that connection tracking does not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) drops_untracked: bool,
     /// The process is stopped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_frozen: bool,
@@ -93,6 +96,13 @@ impl Lab {
     }
 }
 
+impl Fault {
+    /// Whether the node drops some packets.
+    pub(super) fn drops(&self) -> bool {
+        self.drops_larger.is_some() || self.drops_port.is_some() || self.drops_untracked
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts: Vec<String> = self.link.iter().map(ToString::to_string).collect();
@@ -105,6 +115,7 @@ impl fmt::Display for Fault {
             self.drops_port
                 .map(|port| format!("receives nothing from or to UDP port {port}")),
         );
+        parts.extend(self.drops_untracked.then(|| "forwards nothing untracked".to_owned()));
         parts.extend(self.is_frozen.then(|| "frozen".to_owned()));
         write!(f, "{:28} {}", self.target, parts.join("; "))
     }

@@ -1,12 +1,15 @@
 use std::time::{Duration, Instant};
 
 use super::{Direction, Witness};
+use crate::pace::Pace;
 
 /// What is wrong behind a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing gets through.
     Forwarding,
+    /// Only what the gateway tracks gets through, and what passes between clusters it does not track.
+    Untracked,
     /// Small packets get through, and those of this size, bytes, do not.
     BlackHole {
         /// Of the packets that are lost.
@@ -19,40 +22,92 @@ pub enum Fault {
 /// Weighs what the nodes behind one gateway say.
 #[derive(Debug, Default)]
 pub struct Judge {
-    /// What they say now, and since when.
-    suspicion: Option<(Fault, Instant)>,
-    /// Until when the gateway is avoided, and why.
-    sentence: Option<(Fault, Instant)>,
+    suspicion: Option<Suspicion>,
+    sentence: Option<Sentence>,
     /// Only the cable's word is missing.
     awaits_cable: bool,
     /// It was convicted before: it has no first answer to wait for.
     is_known: bool,
 }
 
+/// What the witnesses say.
+#[derive(Debug, Clone, Copy)]
+struct Suspicion {
+    fault: Fault,
+    since: Instant,
+    /// When it is believed, if it is of all packets.
+    due: Instant,
+}
+
+/// Why the gateway is avoided.
+#[derive(Debug, Clone, Copy)]
+struct Sentence {
+    fault: Fault,
+    /// When that was last certain.
+    since: Instant,
+    until: Instant,
+}
+
 impl Judge {
     /// Hears the witnesses. `whole` is the size of which a packet set out and arrived over the cable alone, and the latest time at
     /// which it did so.
     pub fn take(&mut self, witnesses: &[Witness], whole: Option<(u16, Instant)>, now: Instant) {
+        self.weigh(witnesses, whole, CABLE_FIRST, now);
+    }
+
+    /// Hears witnesses who were asked by way of a standby, and whose answers came by the gateway in use, which is probed at this pace. They
+    /// say nothing of the way back; and if it is the gateway in use that fails, that has to be known first.
+    pub fn take_one_way(&mut self, witnesses: &[Witness], whole: Option<(u16, Instant)>, used: Pace, now: Instant) {
+        let there: Vec<Witness> = witnesses
+            .iter()
+            .map(|witness| Witness {
+                lost: witness.lost.filter(|lost| lost.direction == Direction::There),
+                ..*witness
+            })
+            .collect();
+        self.weigh(&there, whole, CABLE_FIRST + used.every * 5, now);
+    }
+
+    /// The gateway that took its place is avoided too, until this time: for some minutes that is no reason to go back to this one.
+    pub fn prolong(&mut self, until: Instant, now: Instant) {
+        if let Some(sentence) = self.sentence.as_mut().filter(|sentence| now < sentence.until) {
+            // Later than the other, which is looked at again when its time is over.
+            let later = (until + A_MOMENT).min(sentence.since + TRY_AGAIN);
+            sentence.until = sentence.until.max(later);
+        }
+    }
+
+    /// Until when the gateway is to be avoided.
+    pub fn avoided_until(&self, now: Instant) -> Option<Instant> {
+        self.in_force(now).map(|sentence| sentence.until)
+    }
+
+    fn in_force(&self, now: Instant) -> Option<Sentence> {
+        self.sentence.filter(|sentence| now < sentence.until)
+    }
+
+    fn weigh(&mut self, witnesses: &[Witness], whole: Option<(u16, Instant)>, patience: Duration, now: Instant) {
         self.awaits_cable = false;
         let Some(fault) = self.accusation(witnesses) else {
             self.suspicion = None;
-            if witnesses
-                .iter()
-                .any(|witness| witness.is_up == Some(true) && witness.lost.is_none() && witness.was_whole)
-            {
-                // By way of itself: it was the only one, and works again.
+            if witnesses.iter().any(|witness| witness.is_whole) {
                 self.sentence = None;
             }
             return;
         };
         let since = match self.suspicion {
-            Some((known, since)) if std::mem::discriminant(&known) == std::mem::discriminant(&fault) => since,
+            Some(known) if known.fault.is_total() == fault.is_total() => known.since,
             _ => now,
         };
-        self.suspicion = Some((fault, since));
-        if self.is_certain(fault, since, witnesses, whole, now) {
+        let due = since + patience;
+        self.suspicion = Some(Suspicion { fault, since, due });
+        if self.is_certain(fault, due, witnesses, whole, now) {
             self.is_known = true;
-            self.sentence = Some((fault, now + AVOID_FOR));
+            self.sentence = Some(Sentence {
+                fault,
+                since: now,
+                until: now + AVOID_FOR,
+            });
         }
     }
 
@@ -68,18 +123,18 @@ impl Judge {
 
     /// What is wrong, as far as can be told: also where that is not certain enough to avoid the gateway for it.
     pub fn fault(&self, now: Instant) -> Option<Fault> {
-        self.avoided(now).or(self.suspicion.map(|(fault, _)| fault))
+        self.avoided(now).or(self.suspicion.map(|suspicion| suspicion.fault))
     }
 
     /// Why the gateway is to be avoided now.
     pub fn avoided(&self, now: Instant) -> Option<Fault> {
-        self.sentence.filter(|(_, until)| now < *until).map(|(fault, _)| fault)
+        self.in_force(now).map(|sentence| sentence.fault)
     }
 
     /// When this may be another just because time has passed.
     pub fn reconsider_at(&self, now: Instant) -> Option<Instant> {
-        let due = self.suspicion.map(|(_, since)| since + CABLE_FIRST);
-        let over = self.sentence.map(|(_, until)| until);
+        let due = self.suspicion.map(|suspicion| suspicion.due);
+        let over = self.sentence.map(|sentence| sentence.until);
         due.into_iter().chain(over).filter(|at| *at > now).min()
     }
 
@@ -94,6 +149,10 @@ impl Judge {
             .filter(|witness| witness.is_up == Some(true))
             .peekable();
         if up.peek().is_none() {
+            if witnesses.iter().any(|witness| witness.is_up_if_tracked) {
+                // They are there and can be reached: nobody has to have answered before.
+                return Some(Fault::Untracked);
+            }
             return witnesses.iter().any(have_answered).then_some(Fault::Forwarding);
         }
         let losses: Option<Vec<_>> = up.map(|witness| witness.lost).collect();
@@ -107,18 +166,16 @@ impl Judge {
     fn is_certain(
         &mut self,
         fault: Fault,
-        since: Instant,
+        due: Instant,
         witnesses: &[Witness],
         whole: Option<(u16, Instant)>,
         now: Instant,
     ) -> bool {
         let count = |is_one: &dyn Fn(&Witness) -> bool| witnesses.iter().filter(|witness| is_one(witness)).count();
         match fault {
-            Fault::Forwarding => {
+            Fault::Forwarding | Fault::Untracked => {
                 let have_answered = count(&|witness| witness.was_up);
-                witnesses.len() >= WITNESSES
-                    && (have_answered >= WITNESSES || self.is_known)
-                    && now >= since + CABLE_FIRST
+                witnesses.len() >= WITNESSES && (have_answered >= WITNESSES || self.is_known) && now >= due
             }
             Fault::BlackHole { size, .. } => {
                 let began = witnesses.iter().filter_map(|witness| Some(witness.lost?.since)).max();
@@ -131,11 +188,24 @@ impl Judge {
     }
 }
 
+impl Fault {
+    /// Whether it is all of the traffic that gets lost.
+    fn is_total(self) -> bool {
+        match self {
+            Self::Forwarding | Self::Untracked => true,
+            Self::BlackHole { .. } => false,
+        }
+    }
+}
+
 /// So many nodes must say so: one may itself be what is broken.
 const WITNESSES: usize = 2;
 /// A dead cable at the active pace is known after this, with some to spare.
 const CABLE_FIRST: Duration = Duration::from_millis(400);
 const AVOID_FOR: Duration = Duration::from_secs(30);
+const A_MOMENT: Duration = Duration::from_secs(1);
+/// A gateway that could not be tested since it was convicted may have been mended.
+const TRY_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -147,6 +217,8 @@ mod tests {
             is_up: Some(is_up),
             was_up,
             was_whole: was_up,
+            is_whole: is_up && was_up,
+            is_up_if_tracked: false,
             lost: None,
         }
     }
@@ -158,6 +230,7 @@ mod tests {
                 size: 1420,
                 direction,
             }),
+            is_whole: false,
             ..answers(true, true)
         }
     }
@@ -184,6 +257,80 @@ mod tests {
         assert!(!avoided(&[never, never], later));
         assert!(avoided(&[never, never], later + CABLE_FIRST), "it was broken before");
         assert!(!avoided(&[up, never], later + CABLE_FIRST), "it works again");
+    }
+
+    #[test]
+    fn who_is_heard_one_way_only_is_believed_later() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let (up, dead) = ([answers(true, true); 2], [answers(false, true); 2]);
+        let mut judge = Judge::default();
+        judge.take_one_way(&dead, None, Pace::ACTIVE, at(0));
+        judge.take_one_way(&dead, None, Pace::ACTIVE, at(850));
+        assert_eq!(judge.avoided(at(850)), None, "it may be the other gateway");
+        let due = judge.reconsider_at(at(850)).unwrap();
+        judge.take_one_way(&dead, None, Pace::ACTIVE, due);
+        assert_eq!(judge.avoided(due), Some(Fault::Forwarding));
+        judge.take_one_way(&up, None, Pace::ACTIVE, at(2000));
+        assert_eq!(judge.avoided(at(2000)), None, "it works again");
+
+        let sound = Some((1420, at(3000)));
+        judge.take_one_way(&[loses(at(2500), Direction::Back); 2], sound, Pace::ACTIVE, at(3100));
+        assert_eq!(judge.fault(at(3100)), None, "that is the other gateway's way");
+        judge.take_one_way(&[loses(at(2500), Direction::There); 2], sound, Pace::ACTIVE, at(3100));
+        assert!(judge.avoided(at(3100)).is_some());
+    }
+
+    #[test]
+    fn nobody_is_forgiven_while_who_took_the_place_is_no_better() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let dead = [answers(false, true); 2];
+        let convicted = |from: u64| {
+            let mut judge = Judge::default();
+            judge.take(&dead, None, at(from));
+            judge.take(&dead, None, at(from + 400));
+            judge
+        };
+        let (mut first, mut second) = (convicted(0), convicted(2000));
+        for now in [at(2400), at(32_400), at(62_405)] {
+            second.take(&dead, None, now);
+            first.prolong(second.avoided_until(now).unwrap(), now);
+            assert!(first.avoided(now).is_some() && first.avoided_until(now) > second.avoided_until(now));
+        }
+        let later = at(92_000);
+        first.prolong(later + TRY_AGAIN, later);
+        let end = at(400) + TRY_AGAIN;
+        assert_eq!(first.avoided_until(later), Some(end), "it may have been mended");
+        first.prolong(end + AVOID_FOR, end);
+        assert_eq!(first.avoided(end), None, "what is over is over");
+    }
+
+    #[test]
+    fn a_node_that_answers_what_is_tracked_tells_why_the_others_do_not() {
+        let now = Instant::now();
+        let later = now + CABLE_FIRST;
+        let tracked = |was_up| Witness {
+            is_up_if_tracked: true,
+            ..answers(false, was_up)
+        };
+        let mut judge = Judge::default();
+        judge.take(&[tracked(false), tracked(false)], None, now);
+        judge.take(&[tracked(false), tracked(false)], None, later);
+        assert_eq!(judge.fault(later), Some(Fault::Untracked), "also where it never worked");
+        assert_eq!(judge.avoided(later), None, "but another gateway would do no better");
+
+        let mut judge = Judge::default();
+        judge.take(&[answers(false, true), answers(false, true)], None, now);
+        assert_eq!(judge.fault(now), Some(Fault::Forwarding));
+        judge.take(&[answers(false, true), tracked(true)], None, later);
+        assert_eq!(
+            judge.avoided(later),
+            Some(Fault::Untracked),
+            "the better word takes no longer"
+        );
+        judge.take(&[answers(true, true), tracked(true)], None, later);
+        assert_eq!(judge.fault(later), None);
     }
 
     #[test]

@@ -15,13 +15,25 @@ pub use judge::{Fault, Judge};
 #[derive(Debug)]
 pub struct DeepPath {
     heartbeat: Heartbeat,
+    pace: Pace,
     opened: Instant,
     was_up: bool,
     was_whole: bool,
+    /// Small questions to [`DeepPort::Tracked`], asked only while the others get no answer.
+    tracked: Option<Heartbeat>,
     /// Large questions with small answers.
     there: FullSize,
     /// Large questions with answers as large.
     back: FullSize,
+}
+
+/// Where on a node a probe goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeepPort {
+    /// Gateways treat the probe like packets of pods: they leave it untracked.
+    AsTraffic,
+    /// Gateways track it, and its answer.
+    Tracked,
 }
 
 /// What one node tells of the way to it.
@@ -33,6 +45,10 @@ pub struct Witness {
     pub was_up: bool,
     /// Packets of full size have passed both ways before.
     pub was_whole: bool,
+    /// They do now, as far as was tried.
+    pub is_whole: bool,
+    /// It answers what gateways track, and nothing else.
+    pub is_up_if_tracked: bool,
     /// Large packets that get lost while small ones pass.
     pub lost: Option<LargeLoss>,
 }
@@ -62,9 +78,11 @@ impl DeepPath {
     pub fn new(size: u16, pace: Pace, now: Instant) -> Self {
         Self {
             heartbeat: Heartbeat::new(pace, now),
+            pace,
             opened: now,
             was_up: false,
             was_whole: false,
+            tracked: None,
             there: FullSize::new(size, pace, now),
             back: FullSize::new(size, pace, now),
         }
@@ -72,7 +90,11 @@ impl DeepPath {
 
     /// How often to probe. A faster pace holds at once.
     pub fn handle_pace(&mut self, pace: Pace, now: Instant) {
+        self.pace = pace;
         self.heartbeat.handle_pace(pace, now);
+        if let Some(tracked) = &mut self.tracked {
+            tracked.handle_pace(pace, now);
+        }
         self.there.handle_pace(pace, now);
         self.back.handle_pace(pace, now);
     }
@@ -83,9 +105,15 @@ impl DeepPath {
         self.back.handle_size(size, now);
     }
 
-    /// A message of the node.
-    pub fn handle_message(&mut self, message: &Message, now: Instant) {
+    /// A message of the node, from this port.
+    pub fn handle_message(&mut self, from: DeepPort, message: &Message, now: Instant) {
         if message.kind != MessageKind::Reply {
+            return;
+        }
+        if from == DeepPort::Tracked {
+            if let Some(tracked) = &mut self.tracked {
+                tracked.handle_reply(message.sequence, message.stamp, now);
+            }
             return;
         }
         if message.size == 0 {
@@ -116,19 +144,31 @@ impl DeepPath {
         let patience = self.heartbeat.patience();
         self.there.handle_timeout(patience, now);
         self.back.handle_timeout(patience, now);
+        if self.heartbeat.is_up() || !self.is_known(now) {
+            self.tracked = None;
+        } else {
+            let pace = self.pace;
+            let tracked = self.tracked.get_or_insert_with(|| Heartbeat::new(pace, now));
+            tracked.handle_timeout(now);
+        }
     }
 
-    /// The probe to be sent now, if one is due. To be called until there is none.
-    pub fn poll_probe(&mut self, now: Instant) -> Option<Message> {
+    /// The probe to be sent now and where to, if one is due. To be called until there is none.
+    pub fn poll_probe(&mut self, now: Instant) -> Option<(DeepPort, Message)> {
         if let Some(request) = self.heartbeat.poll_probe(now) {
-            return Some(ask(request.sequence, request.stamp, 0, false));
+            let request = ask(request.sequence, request.stamp, 0, false);
+            return Some((DeepPort::AsTraffic, request));
+        }
+        if let Some(request) = self.tracked.as_mut().and_then(|tracked| tracked.poll_probe(now)) {
+            let request = ask(request.sequence, request.stamp, 0, false);
+            return Some((DeepPort::Tracked, request));
         }
         let (patience, stamp) = (self.heartbeat.patience(), self.heartbeat.stamp(now));
         if let Some((sequence, size)) = self.there.poll(patience, now) {
-            return Some(ask(sequence, stamp, size, false));
+            return Some((DeepPort::AsTraffic, ask(sequence, stamp, size, false)));
         }
         let (sequence, size) = self.back.poll(patience, now)?;
-        Some(ask(sequence, stamp, size, true))
+        Some((DeepPort::AsTraffic, ask(sequence, stamp, size, true)))
     }
 
     /// When to call again at the latest.
@@ -137,27 +177,34 @@ impl DeepPath {
         let known_at = self.opened + FIRST_ANSWER;
         let sizes = [self.there.poll_timeout(patience), self.back.poll_timeout(patience)];
         let first = (now < known_at).then_some(known_at);
-        let all = sizes.into_iter().flatten().chain(first);
+        let tracked = self.tracked.as_ref().map(|tracked| tracked.poll_timeout().0);
+        let all = sizes.into_iter().flatten().chain(first).chain(tracked);
         all.fold(self.heartbeat.poll_timeout().0, Instant::min)
     }
 
     /// What is known of the way.
     pub fn witness(&self, now: Instant) -> Witness {
-        let is_known = self.was_up || now >= self.opened + FIRST_ANSWER;
         let there = self.there.lost_since().map(|since| (since, Direction::There));
         let lost = there.or_else(|| self.back.lost_since().map(|since| (since, Direction::Back)));
         // A loss is about the size only if what is small passed since: otherwise the rest may only not be known yet.
         let lost = lost.filter(|(since, _)| self.heartbeat.passed() > Some(*since));
         Witness {
-            is_up: is_known.then_some(self.heartbeat.is_up()),
+            is_up: self.is_known(now).then_some(self.heartbeat.is_up()),
             was_up: self.was_up,
             was_whole: self.was_whole,
+            is_whole: self.there.passes() && self.back.passes(),
+            is_up_if_tracked: self.tracked.as_ref().is_some_and(Heartbeat::is_up),
             lost: lost.map(|(since, direction)| LargeLoss {
                 since,
                 size: self.there.size(),
                 direction,
             }),
         }
+    }
+
+    /// It answered, or has had the time for that.
+    fn is_known(&self, now: Instant) -> bool {
+        self.was_up || now >= self.opened + FIRST_ANSWER
     }
 }
 
@@ -180,6 +227,7 @@ const FIRST_ANSWER: Duration = Duration::from_millis(750);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const SIZE: u16 = 1420;
 
@@ -189,6 +237,8 @@ mod tests {
         now: Instant,
         largest: [u16; 2],
         small_passes: bool,
+        tracked_passes: bool,
+        tracked_asked: u32,
     }
 
     impl World {
@@ -199,6 +249,8 @@ mod tests {
                 now,
                 largest: [u16::MAX; 2],
                 small_passes: true,
+                tracked_passes: true,
+                tracked_asked: 0,
             }
         }
 
@@ -207,15 +259,20 @@ mod tests {
             while self.now < end {
                 self.path.handle_timeout(self.now);
                 let mut answers = Vec::new();
-                while let Some(request) = self.path.poll_probe(self.now) {
+                while let Some((port, request)) = self.path.poll_probe(self.now) {
                     let back = if request.wants_size_back { request.size } else { 0 };
-                    if self.small_passes && request.size <= self.largest[0] && back <= self.largest[1] {
-                        answers.push(request.reply(Says::default()));
+                    self.tracked_asked += u32::from(port == DeepPort::Tracked);
+                    let passes = match port {
+                        DeepPort::AsTraffic => self.small_passes,
+                        DeepPort::Tracked => self.tracked_passes,
+                    };
+                    if passes && request.size <= self.largest[0] && back <= self.largest[1] {
+                        answers.push((port, request.reply(Says::default())));
                     }
                 }
                 self.now += Duration::from_millis(1);
-                for answer in answers {
-                    self.path.handle_message(&answer, self.now);
+                for (port, answer) in answers {
+                    self.path.handle_message(port, &answer, self.now);
                 }
                 self.now = self.now.max(self.path.poll_timeout(self.now).min(end));
             }
@@ -293,5 +350,37 @@ mod tests {
         world.run(FIRST_ANSWER);
         let witness = world.path.witness(world.now);
         assert_eq!((witness.is_up, witness.was_up), (Some(false), false));
+    }
+
+    #[test]
+    fn what_passes_only_if_it_is_tracked_is_told_soon_and_asked_only_then() {
+        let mut world = World::new();
+        world.run(Duration::from_secs(5));
+        assert_eq!(world.tracked_asked, 0, "in health it costs nothing");
+        world.small_passes = false;
+        let took = world.until(|witness| witness.is_up_if_tracked);
+        assert!(took < Duration::from_millis(500), "{took:?}");
+        world.small_passes = true;
+        let took = world.until(|witness| witness.is_up == Some(true));
+        assert!(took < Duration::from_millis(500), "{took:?}");
+        let asked = world.tracked_asked;
+        world.run(Duration::from_secs(5));
+        assert_eq!(world.tracked_asked, asked);
+    }
+
+    proptest! {
+        /// Whatever a firewall did before, two seconds after its last change it is known what it lets pass.
+        #[test]
+        fn what_passes_in_the_end_is_told(phases in proptest::collection::vec(any::<(bool, bool, u16)>(), 1..6)) {
+            let mut world = World::new();
+            for (small_passes, tracked_passes, millis) in phases {
+                (world.small_passes, world.tracked_passes) = (small_passes, tracked_passes);
+                world.run(Duration::from_millis(u64::from(millis % 4000)));
+            }
+            world.run(Duration::from_secs(2));
+            let witness = world.path.witness(world.now);
+            prop_assert_eq!(witness.is_up, Some(world.small_passes));
+            prop_assert_eq!(witness.is_up_if_tracked, world.tracked_passes && !world.small_passes);
+        }
     }
 }

@@ -28,7 +28,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{CablePlan, PeerPlan, PublicKey};
+use model::{CablePlan, GatewayId, PeerPlan, PublicKey};
 use packet::VirtioNetHeader;
 use packet::ecn::Ecn;
 use probe::Pace;
@@ -75,6 +75,8 @@ pub(crate) struct Switch {
     probe_address: Ipv6Addr,
     peers: Peers,
     tables: Tables,
+    /// By source port: the peers by which deep probes go that do not go with the traffic; none where there is no cable.
+    detours: HashMap<u16, Option<usize>>,
     mtu: u16,
     icmp_sources: Vec<IpAddr>,
     /// ICMP errors that may still be sent in this tick (RFC 4443 §2.4 f).
@@ -114,6 +116,7 @@ impl Switch {
             probe_address: model::probe_address(&public_key),
             peers: Peers::default(),
             tables: Tables::default(),
+            detours: HashMap::new(),
             mtu: u16::MAX,
             icmp_sources: Vec::new(),
             icmp_budget: ICMP_PER_TICK,
@@ -169,9 +172,19 @@ impl Switch {
         }
         for peer in self.peers.slots.iter_mut().flatten() {
             let is_avoided = plan.avoid.contains(peer.gateway());
+            let is_told = is_avoided && has_better(plan, peer.gateway());
             let is_suspected = plan.suspects.contains(peer.gateway());
-            peer.set_verdict(is_avoided, is_suspected, now);
+            peer.set_verdict((is_avoided, is_told), is_suspected, now);
         }
+        let slot_of = |gateway: &GatewayId| {
+            let mut peers = self.peers.by_slot();
+            peers.find(|(_, peer)| peer.gateway() == gateway).map(|(slot, _)| slot)
+        };
+        self.detours = plan
+            .detours
+            .iter()
+            .map(|(port, gateway)| (*port, slot_of(gateway)))
+            .collect();
         self.tables = Tables::new(plan, &self.peers, &self.tables);
         self.changed = true;
         self.refresh(now);
@@ -324,6 +337,13 @@ impl Peers {
 fn has_lane(plan: &CablePlan, peer: &PeerPlan, lane: usize) -> bool {
     let chosen = plan.chosen.get(&peer.gateway.cluster);
     lane == 0 || lane < usize::from(peer.lanes) && chosen.is_none_or(|chosen| *chosen == peer.gateway)
+}
+
+/// Whether the cluster of a gateway that is avoided has one that is not. If it has none, what is broken lies behind all of them, and
+/// nothing gets better when one gives up its role.
+fn has_better(plan: &CablePlan, avoided: &GatewayId) -> bool {
+    let mut others = plan.peers.iter().map(|peer| &peer.gateway);
+    others.any(|other| other.cluster == avoided.cluster && !plan.avoid.contains(other))
 }
 
 /// `true` for the addresses that probes use (see [`model::probe_address`]); no packet of anyone else may carry one.

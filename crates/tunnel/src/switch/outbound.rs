@@ -1,8 +1,10 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use packet::{IPV6_MIN_MTU, IpHeader, VirtioNetHeader, segment, too_big_reply};
+use model::names::{DEEP_PROBE_PORT, TRACKED_PROBE_PORT};
+use packet::{IPV6_MIN_MTU, IpHeader, VirtioNetHeader, protocol, segment, too_big_reply};
 
+use super::peer::Peer;
 use super::{Switch, Wire, is_reserved};
 use crate::counters::DropReason;
 
@@ -38,7 +40,12 @@ impl Switch {
         if self.lane > 0 && self.ways.version() != self.tables.version() {
             self.choose(now);
         }
-        let Some(slot) = self.tables.way_to(cluster) else {
+        let way = match self.detour(&ip, packet) {
+            // Never by another: that it does not arrive is what is asked.
+            Some(detour) => detour.filter(|slot| self.tables.leads_to(*slot, cluster)),
+            None => self.tables.way_to(cluster),
+        };
+        let Some(slot) = way else {
             if self.lane == 0 {
                 return Err(DropReason::NoLivePeer);
             }
@@ -58,6 +65,21 @@ impl Switch {
             peer.counters().sent(packet.len());
         }
         Ok(())
+    }
+
+    /// The peer by which a deep probe goes that does not go with the traffic; in lanes that have no cable to standbys, and where it is
+    /// down, none.
+    fn detour(&self, ip: &IpHeader, packet: &[u8]) -> Option<Option<usize>> {
+        if self.detours.is_empty() || ip.protocol != protocol::UDP || ip.is_later_fragment {
+            return None;
+        }
+        let (source, rest) = packet.get(ip.header_len..)?.split_first_chunk()?;
+        let destination = u16::from_be_bytes(*rest.first_chunk()?);
+        if ![DEEP_PROBE_PORT, TRACKED_PROBE_PORT].contains(&destination) {
+            return None;
+        }
+        let detour = *self.detours.get(&u16::from_be_bytes(*source))?;
+        Some(detour.filter(|slot| self.peers.at(*slot).is_some_and(Peer::is_usable)))
     }
 
     fn refuse(&mut self, header: &IpHeader, packet: &[u8], mtu: u16, wire: &mut impl Wire) {

@@ -145,6 +145,11 @@ impl Tables {
         self.clusters.get(cluster)?.current
     }
 
+    /// Whether the peer in this slot is a gateway of the cluster.
+    pub(super) fn leads_to(&self, slot: usize, cluster: usize) -> bool {
+        self.cluster_of.get(slot).copied().flatten() == Some(cluster)
+    }
+
     /// Whether the peer in this slot may use this inner source.
     pub(super) fn accepts(&self, slot: usize, source: IpAddr) -> bool {
         let cluster = self.cluster_of.get(slot).copied().flatten();

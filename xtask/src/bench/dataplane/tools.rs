@@ -10,12 +10,17 @@ use crate::repository;
 
 /// An example program of our engine, built for measuring.
 pub(crate) fn example(name: &str) -> anyhow::Result<String> {
+    example_of("tunnel", name)
+}
+
+/// An example program of a package, built for measuring.
+pub(crate) fn example_of(package: &str, name: &str) -> anyhow::Result<String> {
     repository::run(&mut repository::cargo(&[
         "build",
         "--quiet",
         "--release",
         "-p",
-        "tunnel",
+        package,
         "--example",
         name,
     ]))?;

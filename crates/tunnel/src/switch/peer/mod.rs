@@ -138,10 +138,10 @@ impl Peer {
         &self.counters
     }
 
-    /// Whether packets get lost behind it, or large ones seem to.
-    pub(super) fn set_verdict(&mut self, is_avoided: bool, is_suspected: bool, now: Instant) {
+    /// Whether packets get lost behind it and whether it is told so, and whether large ones seem to.
+    pub(super) fn set_verdict(&mut self, (is_avoided, is_told): (bool, bool), is_suspected: bool, now: Instant) {
         self.is_avoided = is_avoided;
-        self.cable.handle_deep(is_avoided);
+        self.cable.handle_deep(is_told);
         self.cable.handle_suspicion(is_suspected, now);
     }
 

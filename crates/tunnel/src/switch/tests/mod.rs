@@ -4,6 +4,7 @@ mod keys;
 mod lanes;
 mod packets;
 mod sessions;
+mod verdicts;
 
 use std::net::SocketAddr;
 

@@ -1,0 +1,216 @@
+//! What the deep probes of others mean for this gateway: who is called broken gives up the role, for a while, if that helps.
+//!
+//! ```text
+//!   called broken ──▶ steps back for a minute ──▶ stands for the role again
+//!                        │ nobody has the role, and it is not called broken any more: at once
+//!                        └ nobody has the role, and it still is: the last that had it first, for a minute
+//! ```
+//!
+//! The last line is for a fault that moving does not cure, such as one of the nodes behind all of the gateways: broken gateways are better
+//! than none, and the role does not go round among them.
+
+use std::time::{Duration, Instant};
+
+use tunnel::CableStatus;
+
+/// The time in which a gateway that was called broken leaves the role to others. It ends early when there are no others.
+#[derive(Debug, Default)]
+pub(crate) struct Convalescence {
+    called_broken: Option<Instant>,
+    free_since: Option<Instant>,
+    /// Nobody has had the role since this gateway.
+    had_role: bool,
+    /// Until when it stands for the role whatever it is called.
+    needed_until: Option<Instant>,
+}
+
+/// The role of the active gateway, as the lease has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// This gateway's.
+    Own,
+    /// Another's, or not known.
+    Taken,
+    /// Nobody's.
+    Free,
+}
+
+impl Convalescence {
+    /// Listens to what the peers say now, and looks whether anybody has the role.
+    pub(crate) fn take(&mut self, cables: &[CableStatus], role: Role, now: Instant) {
+        if cables.iter().any(|cable| cable.calls_us_broken) {
+            if !self.lasts(now) && !self.is_needed(now) {
+                tracing::warn!("another cluster finds that packets get lost behind this gateway: it steps back");
+            }
+            self.called_broken = Some(now);
+        }
+        match role {
+            Role::Own => self.had_role = true,
+            Role::Taken => self.had_role = false,
+            Role::Free => {}
+        }
+        self.free_since = (role == Role::Free).then(|| self.free_since.unwrap_or(now));
+        if !self.lasts(now) {
+            return;
+        }
+        let is_past = |at: Option<Instant>, time| at.is_some_and(|at| now.saturating_duration_since(at) >= time);
+        let patience = if self.had_role { LAST_ACTIVE_FIRST } else { ANYBODY };
+        if is_past(self.free_since, OTHERS_FIRST) && is_past(self.called_broken, QUIET) {
+            tracing::warn!("nobody takes the role of the active gateway: this one stands for it again");
+            self.called_broken = None;
+        } else if is_past(self.free_since, patience) {
+            tracing::warn!("every gateway of this cluster is called broken: this one stands for the role all the same");
+            self.needed_until = Some(now + CONVALESCENCE);
+        }
+    }
+
+    /// Whether it still has to recover.
+    pub(crate) fn lasts(&self, now: Instant) -> bool {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < CONVALESCENCE;
+        self.called_broken.is_some_and(is_recent) && !self.is_needed(now)
+    }
+
+    fn is_needed(&self, now: Instant) -> bool {
+        self.needed_until.is_some_and(|until| now < until)
+    }
+}
+
+const CONVALESCENCE: Duration = Duration::from_secs(60);
+/// Who is well takes a free role sooner.
+const OTHERS_FIRST: Duration = Duration::from_millis(500);
+/// Who has not been called broken for so long is rather well than who is.
+const QUIET: Duration = Duration::from_secs(2);
+/// Who is well, and who was called broken for a while only, takes a free role sooner.
+const LAST_ACTIVE_FIRST: Duration = Duration::from_millis(1500);
+/// Later still, so that two do not take it in turns.
+const ANYBODY: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::tests::cable;
+    use model::ConnectionState::Connected;
+
+    fn calls(calls_us_broken: bool) -> [CableStatus; 1] {
+        [CableStatus {
+            calls_us_broken,
+            ..cable("gw1", Connected, true)
+        }]
+    }
+
+    #[test]
+    fn a_gateway_recovers_unless_it_is_needed() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut rest = Convalescence::default();
+        rest.take(&calls(false), Role::Free, at(0));
+        assert!(!rest.lasts(at(0)), "it was never ill");
+        rest.take(&calls(true), Role::Taken, at(1000));
+        rest.take(&calls(false), Role::Taken, at(9000));
+        assert!(rest.lasts(at(9000)) && !rest.lasts(at(61_000)));
+
+        rest.take(&calls(false), Role::Free, at(10_000));
+        rest.take(&calls(false), Role::Taken, at(10_400));
+        rest.take(&calls(false), Role::Free, at(10_800));
+        assert!(rest.lasts(at(11_200)), "somebody took it meanwhile");
+        rest.take(&calls(false), Role::Free, at(11_300));
+        assert!(!rest.lasts(at(11_300)), "nobody else does");
+
+        rest.take(&calls(true), Role::Free, at(12_000));
+        rest.take(&calls(false), Role::Taken, at(12_100));
+        rest.take(&calls(false), Role::Free, at(13_400));
+        rest.take(&calls(false), Role::Free, at(13_900));
+        assert!(rest.lasts(at(13_900)), "it was called broken just now");
+        rest.take(&calls(false), Role::Free, at(14_000));
+        assert!(!rest.lasts(at(14_000)));
+    }
+
+    /// Gateways that are called broken, each until a time, and a lease that goes to the first that stands.
+    struct Cluster {
+        gateways: Vec<(Convalescence, Instant)>,
+        dead: Vec<usize>,
+        holder: Option<usize>,
+        now: Instant,
+        moves: u32,
+        without: Duration,
+    }
+
+    impl Cluster {
+        fn new(recover_after: &[u64]) -> Self {
+            let now = Instant::now();
+            let gateways = recover_after
+                .iter()
+                .map(|seconds| (Convalescence::default(), now + Duration::from_secs(*seconds)));
+            Self {
+                gateways: gateways.collect(),
+                dead: Vec::new(),
+                holder: Some(0),
+                now,
+                moves: 0,
+                without: Duration::ZERO,
+            }
+        }
+
+        fn run(&mut self, time: Duration) {
+            let (end, turn) = (self.now + time, Duration::from_millis(250));
+            while self.now < end {
+                self.now += turn;
+                let now = self.now;
+                for (place, (rest, ill_until)) in self.gateways.iter_mut().enumerate() {
+                    let role = match self.holder {
+                        Some(holder) if holder == place => Role::Own,
+                        Some(_) => Role::Taken,
+                        None => Role::Free,
+                    };
+                    rest.take(&calls(now < *ill_until), role, now);
+                }
+                let stands = |place: usize| !self.gateways[place].0.lasts(now) && !self.dead.contains(&place);
+                match self.holder {
+                    Some(holder) if !stands(holder) => self.holder = None,
+                    Some(_) => {}
+                    None => {
+                        self.holder = (0..self.gateways.len()).find(|place| stands(*place));
+                        self.moves += u32::from(self.holder.is_some());
+                        self.without += turn;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_all_are_called_broken_the_last_active_one_goes_on() {
+        const FOREVER: u64 = 100_000;
+        let mut cluster = Cluster::new(&[FOREVER, FOREVER]);
+        cluster.run(Duration::from_secs(10));
+        let last = cluster.holder.expect("a broken gateway is better than none");
+        cluster.run(Duration::from_secs(600));
+        assert_eq!(cluster.holder, Some(last), "moving did not cure it");
+        assert!(cluster.moves <= 12, "{} times in ten minutes", cluster.moves);
+        assert!(cluster.without < Duration::from_secs(25), "{:?}", cluster.without);
+    }
+
+    #[test]
+    fn a_broken_standby_is_passed_over_while_there_is_another() {
+        let mut cluster = Cluster::new(&[0, 10_000, 0]);
+        cluster.run(Duration::from_secs(10));
+        assert_eq!((cluster.holder, cluster.moves), (Some(0), 0));
+        cluster.dead.push(0);
+        cluster.run(Duration::from_secs(100));
+        assert_eq!((cluster.holder, cluster.moves), (Some(2), 1));
+        cluster.dead.push(2);
+        cluster.run(Duration::from_secs(10));
+        assert_eq!(cluster.holder, Some(1), "nobody else is left");
+    }
+
+    #[test]
+    fn the_first_that_is_well_again_gets_the_role() {
+        let mut cluster = Cluster::new(&[10_000, 100]);
+        cluster.run(Duration::from_secs(90));
+        assert_eq!(cluster.holder, Some(0));
+        cluster.run(Duration::from_secs(150));
+        assert_eq!(cluster.holder, Some(1));
+        cluster.run(Duration::from_secs(600));
+        assert_eq!(cluster.holder, Some(1));
+    }
+}
