@@ -14,6 +14,7 @@ use crate::{
 mod aggregation;
 mod budget;
 mod config;
+mod containers;
 mod definition;
 mod endpoints;
 mod event;
@@ -28,6 +29,7 @@ mod revision;
 mod service;
 mod service_range;
 mod stateful;
+mod structural;
 mod workload;
 
 pub(crate) use aggregation::ApiServices;
