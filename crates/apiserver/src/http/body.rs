@@ -5,11 +5,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
-use super::{
-    protobuf::{self, ProtobufError},
-    syntax,
-};
-use crate::{gotext, kinds::Kind, patch::Patch, rest::Change, status::Status};
+use super::protobuf::{self, ProtobufError};
+use crate::{gotext, json_syntax, kinds::Kind, patch::Patch, rest::Change, status::Status};
 
 /// The media types that bodies come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +151,10 @@ fn configuration(bytes: &[u8]) -> Result<Value, Status> {
     let config: Value = serde_json::from_slice(bytes)
         .or_else(|_| serde_saphyr::from_slice(bytes))
         .map_err(|error: serde_saphyr::Error| undecodable(format!("error converting YAML to JSON: yaml: {error}")))?;
+    if config.is_null() {
+        // Nothing was written, which states nothing.
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
     fields(config).map_err(|why| undecodable(format!("error unmarshaling JSON: while decoding JSON: {why}")))
 }
 
@@ -194,7 +195,7 @@ fn operations(patch: Value) -> Result<Vec<Value>, String> {
 }
 
 fn json(bytes: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(bytes).map_err(|error| syntax::complaint(bytes).unwrap_or_else(|| error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| json_syntax::complaint(bytes).unwrap_or_else(|| error.to_string()))
 }
 
 fn essence(content_type: &str) -> &str {

@@ -34,7 +34,6 @@ mod reviews;
 mod route;
 mod serve;
 mod shape;
-mod syntax;
 mod watch;
 mod yaml;
 

@@ -105,6 +105,12 @@ fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Val
             "invalid object type: {group_version}, Kind={kind}"
         )));
     }
+    let (stated, expected) = (text_at(&config, &["apiVersion"]), write.kind.api_version());
+    if stated != expected {
+        return Err(Status::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {stated}, expected: {expected}"
+        )));
+    }
     check_type(write, &mut config)?;
     check_name(name, &config)?;
     let stated_namespace = config.namespace().to_owned();

@@ -103,6 +103,7 @@ pub(crate) fn conform(write: &Write<'_>, object: &mut Value) -> Result<Vec<Strin
         }
     }
     if !write.kind.is_custom() {
+        decode::quantities(object, &write.kind.schema)?;
         check_types(write, object)?;
     }
     write.kind.rules.default(object);

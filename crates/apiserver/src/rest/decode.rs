@@ -6,8 +6,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
 use crate::{
-    gotext,
-    schema::{ListType, Schema, Type, builtin},
+    gotext, quantity,
+    schema::{ListType, Schema, Type, builtin, compile::QUANTITY},
 };
 
 /// `json: cannot unmarshal number into Go struct field ConfigMap.data of type string`, of a value at `path` (`data.a`).
@@ -103,6 +103,29 @@ fn element(item: &Value, n: usize, list: &ListType) -> String {
             format!("[{}]", keys.collect::<Vec<_>>().join(","))
         }
     }
+}
+
+/// Writes amounts as the API does, whose values come as texts or as numbers; or tells that one of them is none.
+pub(crate) fn quantities(value: &mut Value, schema: &Schema) -> Result<(), String> {
+    let format = schema.checks.as_ref().and_then(|checks| checks.format.as_deref());
+    match value {
+        Value::Object(map) => {
+            for (name, below) in map {
+                quantities(below, schema.field_or_any(name))?;
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                quantities(item, schema.element())?;
+            }
+        }
+        Value::String(text) if format == Some(QUANTITY) => *text = quantity::canonical(text).ok_or(quantity::RULE)?,
+        Value::Number(number) if format == Some(QUANTITY) => {
+            *value = quantity::canonical(&number.to_string()).ok_or(quantity::RULE)?.into();
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Where the first value that should be base64 stops being it.
@@ -238,6 +261,18 @@ mod tests {
         ] {
             assert_eq!(wrong(spec), [expected]);
         }
+    }
+
+    #[test]
+    fn amounts_are_written_in_one_way() {
+        let (_, builtin) = crate::kinds::builtin::registry();
+        let schema = builtin.schema("io.k8s.api.core.v1.Pod");
+        let of = |requests: Value| json!({"spec": {"containers": [{"resources": {"requests": requests}}]}});
+        let mut pod = of(json!({"cpu": 1, "memory": "1024Mi"}));
+        quantities(&mut pod, &schema).unwrap();
+        assert_eq!(pod, of(json!({"cpu": "1", "memory": "1Gi"})));
+        let wrong = quantities(&mut of(json!({"cpu": "much"})), &schema).unwrap_err();
+        assert!(wrong.starts_with("quantities must match"), "{wrong}");
     }
 
     #[test]

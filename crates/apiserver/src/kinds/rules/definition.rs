@@ -50,7 +50,7 @@ impl Rules for Definitions {
             errors.push(FieldError::invalid("metadata.name", object.name(), detail));
         }
         errors.extend(wrong_group(object, text(&["group"]), old));
-        if !["Cluster", "Namespaced"].contains(&text(&["scope"])) {
+        if !["", "Cluster", "Namespaced"].contains(&text(&["scope"])) {
             errors.push(FieldError::not_supported(
                 "spec.scope",
                 text(&["scope"]),

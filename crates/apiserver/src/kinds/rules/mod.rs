@@ -26,6 +26,7 @@ mod pod;
 mod policy;
 mod rbac;
 mod revision;
+mod selectors;
 mod service;
 mod service_range;
 mod stateful;

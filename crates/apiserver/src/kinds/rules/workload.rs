@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Context, Rules, conditions, containers, immutable, pod};
+use super::{Context, Rules, conditions, containers, immutable, pod, selectors};
 use crate::{
     field::FieldError,
     object::{child_mut, list_at, set_default, text_at},
@@ -113,6 +113,7 @@ pub(super) fn checked(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
             errors.push(FieldError::invalid(format!("spec.{field}"), count, why));
         }
     }
+    errors.extend(selectors::check(&spec["selector"], "spec.selector"));
     let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
     let selects = |field: &str| selector[field].as_object().is_some_and(|map| !map.is_empty());
     if selector.is_object() && !selects("matchLabels") && list_at(selector, &["matchExpressions"]).is_empty() {
