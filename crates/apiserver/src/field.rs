@@ -15,6 +15,7 @@ pub(crate) enum FieldReason {
     Forbidden,
     TooLong,
     TooMany,
+    NotFound,
 }
 
 impl FieldReason {
@@ -29,6 +30,7 @@ impl FieldReason {
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
             Self::TooMany => "FieldValueTooMany",
+            Self::NotFound => "FieldValueNotFound",
         }
     }
 
@@ -41,6 +43,7 @@ impl FieldReason {
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
             Self::TooMany => "Too many",
+            Self::NotFound => "Not found",
         }
     }
 }
@@ -101,6 +104,14 @@ impl FieldError {
     pub(crate) fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
         Self {
             reason: FieldReason::Duplicate,
+            ..Self::invalid(field, value, "")
+        }
+    }
+
+    /// A name of something that is not there.
+    pub(crate) fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self {
+            reason: FieldReason::NotFound,
             ..Self::invalid(field, value, "")
         }
     }

@@ -67,7 +67,8 @@
 //! # Tokens and names
 //!
 //! A service account's token is a JWT, signed with a key of the store and checked against the store on every use: it ends with its
-//! time, its account, or the object that it is bound to, whichever ends first. Nothing is stored of it. See `auth`.
+//! time, its account, or the object that it is bound to, whichever ends first. Nothing is stored of it; that its signature is good is
+//! remembered for a while, what may end it never is. See `auth`.
 //!
 //! A definition is served under the names that it was given (`status.acceptedNames`): within a group the first to ask for a name has
 //! it, and who comes later waits. What controllers of a real server do about that one after the other is done in the transaction of
@@ -92,11 +93,14 @@ mod auth;
 mod backup;
 mod cel;
 mod field;
+mod gotext;
 mod http;
 mod journal;
+mod json_syntax;
 mod kinds;
 mod object;
 mod patch;
+mod quantity;
 mod rbac;
 mod rest;
 mod schema;

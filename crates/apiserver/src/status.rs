@@ -66,6 +66,18 @@ impl Status {
         status
     }
 
+    /// Something new in a namespace that is going away.
+    pub(crate) fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let what = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let mut status = Self::forbidden(resource, name, &what);
+        let message = format!("namespace {namespace} is being terminated");
+        if let Some(details) = &mut status.details {
+            let cause = json!({"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"});
+            details["causes"] = json!([cause]);
+        }
+        status
+    }
+
     pub(crate) fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
         let mut status = Self::new(
             403,
@@ -111,6 +123,12 @@ impl Status {
         status
     }
 
+    /// The same of a custom resource, which is worded otherwise.
+    pub(crate) fn none_acceptable() -> Self {
+        let message = "only the following media types are accepted: application/json, application/yaml";
+        Self::new(406, "NotAcceptable", message)
+    }
+
     /// A document that comes in one media type, which the client does not accept.
     pub(crate) fn only_as(kind: &str) -> Self {
         Self {
@@ -123,6 +141,15 @@ impl Status {
         let mut status = Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
         status.details = Some(Box::new(json!({})));
         status
+    }
+
+    /// The body of an object, or the patch of a custom resource, in a media type that is not read.
+    pub(crate) fn unknown_format(read: &[&str]) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            read.join(", ")
+        );
+        Self::new(415, "UnsupportedMediaType", message)
     }
 
     /// A media type that is read, but not for this kind.
@@ -138,6 +165,15 @@ impl Status {
             413,
             "RequestEntityTooLarge",
             format!("Request entity too large: limit is {limit}"),
+        )
+    }
+
+    pub(crate) fn too_many_operations(count: usize, limit: usize) -> Self {
+        let what = format!("The allowed maximum operations in a JSON patch is {limit}, got {count}");
+        Self::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: {what}"),
         )
     }
 
@@ -244,6 +280,11 @@ impl Status {
         Self::invalid("meta.k8s.io", kind, "", &[error])
     }
 
+    /// What a patch made of an object (or the patch itself) cannot be decoded. The object goes unnamed.
+    pub(crate) fn wrong_patch(shown: &str, why: &str) -> Self {
+        Self::invalid("", "", "", &[FieldError::invalid("patch", shown, why)])
+    }
+
     /// A JSON patch that does not fit the object.
     pub(crate) fn unprocessable() -> Self {
         let message = "the server rejected our request due to an error in our request";
@@ -343,39 +384,4 @@ fn details(name: &str, group: &str, kind: &str) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_body_is_that_of_the_real_server() {
-        let status = Status::already_exists(&Resource::new("", "configmaps"), "a1", false);
-        let text = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"configmaps \"a1\" already exists","reason":"AlreadyExists","details":{"name":"a1","kind":"configmaps"},"code":409}"#;
-        assert_eq!(status.to_value().to_string(), text);
-    }
-
-    #[test]
-    fn apply_conflicts_are_grouped_by_manager() {
-        let one = [("\"m1\"".to_owned(), ".data.a".to_owned())];
-        assert_eq!(
-            Status::apply_conflict(&one).message,
-            "Apply failed with 1 conflict: conflict with \"m1\": .data.a"
-        );
-        let two = [one[0].clone(), ("\"m1\"".to_owned(), ".data.b".to_owned())];
-        assert_eq!(
-            Status::apply_conflict(&two).message,
-            "Apply failed with 2 conflicts: conflicts with \"m1\":\n- .data.a\n- .data.b"
-        );
-    }
-
-    #[test]
-    fn several_wrong_fields_stand_in_brackets() {
-        let errors = [
-            FieldError::required("spec.a", ""),
-            FieldError::invalid("spec.b", 0, "must be greater than 0"),
-        ];
-        let status = Status::invalid("x.io", "Kind", "n", &errors);
-        let text =
-            "Kind.x.io \"n\" is invalid: [spec.a: Required value, spec.b: Invalid value: 0: must be greater than 0]";
-        assert_eq!(status.message, text);
-    }
-}
+mod tests;

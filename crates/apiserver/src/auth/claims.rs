@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The fields are in the order of the alphabet, as the real server writes them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub aud: Vec<String>,
     pub exp: i64,

@@ -8,6 +8,7 @@ mod claims;
 mod key;
 mod opaque;
 mod tokens;
+mod verified;
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,7 @@
 //! Whose token is this, and for whom.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -9,6 +11,7 @@ use super::{
     claims::Claims,
     key::{Compact, KeyError},
     opaque,
+    verified::Verified,
 };
 use crate::store::Txn;
 
@@ -16,6 +19,7 @@ use crate::store::Txn;
 pub(crate) struct Tokens {
     admin: [u8; 32],
     pub key: SigningKey,
+    verified: Verified,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -47,6 +51,7 @@ impl Tokens {
         Self {
             admin: Sha256::digest(admin_token).into(),
             key,
+            verified: Verified::default(),
         }
     }
 
@@ -70,13 +75,14 @@ impl Tokens {
                 false => Ok(Proof { user, audiences }),
             };
         }
-        let token = Compact::parse(token)
-            .filter(|token| token.payload["iss"] == AUDIENCE)
-            .ok_or(Refusal::Unknown)?;
-        if !self.key.has_signed(&token) {
-            return Err(Refusal::Invalid("invalid signature, no keys found".into()));
-        }
-        let claims = Claims::parse(token.payload).ok_or(Refusal::Unknown)?;
+        let claims = match self.verified.get(&digest) {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.verify(token)?);
+                self.verified.keep(digest, &claims);
+                claims
+            }
+        };
         let audiences = of_asked(claims.aud.iter().map(String::as_str).collect());
         if audiences.is_empty() {
             let what = format!(
@@ -89,6 +95,17 @@ impl Tokens {
         claims.check(txn, now)?;
         let user = claims.user();
         Ok(Proof { user, audiences })
+    }
+
+    /// What a token says, if it has our signature.
+    fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+        let token = Compact::parse(token)
+            .filter(|token| token.payload["iss"] == AUDIENCE)
+            .ok_or(Refusal::Unknown)?;
+        if !self.key.has_signed(&token) {
+            return Err(Refusal::Invalid("invalid signature, no keys found".into()));
+        }
+        Claims::parse(token.payload).ok_or(Refusal::Unknown)
     }
 
     /// A token that says this.

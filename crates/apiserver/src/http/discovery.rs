@@ -34,7 +34,7 @@ pub(crate) fn answer(server: &Server, call: &Call) -> Result<Response, Status> {
         ["api", version] => resources(&registry, "", version, call),
         ["apis", group] => {
             let found = registry.groups().into_iter().find(|(name, _)| name == group);
-            let (name, versions) = found.ok_or_else(Status::no_such_path)?;
+            let (name, versions) = found.ok_or_else(Status::no_such_page)?;
             let mut body = json!({"kind": "APIGroup", "apiVersion": "v1"});
             if let (Value::Object(body), Value::Object(group)) = (&mut body, group_entry(&name, &versions)) {
                 body.extend(group);
@@ -49,7 +49,7 @@ pub(crate) fn answer(server: &Server, call: &Call) -> Result<Response, Status> {
         }
         ["openapi", "v3", "api", version] => openapi::document(server, &registry, "", version, call),
         ["openapi", "v3", "apis", group, version] => openapi::document(server, &registry, group, version, call),
-        _ => Err(Status::no_such_path()),
+        _ => Err(Status::no_such_page()),
     }
 }
 
@@ -169,7 +169,7 @@ fn resources(registry: &Registry, group: &str, version: &str, call: &Call) -> Re
         }
     }
     if resources.is_empty() {
-        return Err(Status::no_such_path());
+        return Err(Status::no_such_page());
     }
     let group_version = if group.is_empty() {
         version.to_owned()

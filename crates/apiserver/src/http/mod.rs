@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::{Router, body::Body, extract::State, response::Response};
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use jiff::Timestamp;
 
 use crate::{
@@ -14,13 +14,14 @@ use crate::{
     rbac::{self, Action},
     server::Server,
     status::Status,
-    store::{Resource, Txn},
+    store::Txn,
 };
 
 mod backup;
 mod body;
 mod discovery;
 mod duplicates;
+mod impersonate;
 mod load;
 mod negotiate;
 mod oidc;
@@ -105,7 +106,8 @@ async fn handle(State(access): State<Access>, request: Request<Body>) -> Respons
 async fn answer(access: &Access, request: Request<Body>, accept: Accept) -> Result<Response, Status> {
     let server = &access.server;
     let now = Timestamp::now();
-    let user = impersonate(authenticate(access, &request, now)?, request.headers())?;
+    let user = authenticate(access, &request, now)?;
+    let user = impersonate::acting(server, user, request.headers())?;
     let (head, body) = request.into_parts();
     let text = |name: header::HeaderName| {
         head.headers
@@ -169,35 +171,6 @@ fn authenticate(access: &Access, request: &Request<Body>, now: Timestamp) -> Res
     let txn = Txn::new(&store);
     let proof = token.and_then(|token| access.server.tokens.prove(&txn, token, &[AUDIENCE], now).ok());
     proof.map(|proof| proof.user).ok_or_else(Status::unauthorized)
-}
-
-/// Who may do everything may also act as somebody else (`kubectl --as`); nobody else may.
-fn impersonate(user: User, headers: &HeaderMap) -> Result<User, Status> {
-    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    let Some(name) = headers.get("impersonate-user").map(text) else {
-        return Ok(user);
-    };
-    if !user.is_master() {
-        let what = format!(
-            "User \"{}\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
-            user.name
-        );
-        return Err(Status::forbidden(&Resource::new("", "users"), &name, &what));
-    }
-    let mut groups: Vec<String> = headers.get_all("impersonate-group").iter().map(text).collect();
-    if let Some((namespace, account)) = name
-        .strip_prefix("system:serviceaccount:")
-        .and_then(|rest| rest.split_once(':'))
-    {
-        groups.extend(User::service_account(namespace, account, "").groups);
-    } else {
-        groups.push("system:authenticated".into());
-    }
-    Ok(User {
-        name,
-        groups,
-        ..User::default()
-    })
 }
 
 fn authorize_path(server: &Server, call: &Call) -> Result<(), Status> {

@@ -56,7 +56,7 @@ pub(crate) fn document(
 ) -> Result<Response, Status> {
     let kinds: Vec<&Kind> = registry.of_version(group, version).map(|kind| &**kind).collect();
     if kinds.is_empty() {
-        return Err(Status::no_such_path());
+        return Err(Status::no_such_page());
     }
     let hash = hash(registry, group, version);
     let asked = call.query.text("hash");

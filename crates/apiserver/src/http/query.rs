@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use http::Uri;
+use serde_json::{Value, json};
 
 use crate::{
     field::FieldError,
@@ -66,10 +67,28 @@ impl Query {
             "" => Ok(false),
             "All" => Ok(true),
             other => {
-                let error = FieldError::not_supported("dryRun", other, ["All"]);
+                let error = FieldError::not_supported("dryRun", vec![other], ["All"]);
                 Err(Status::invalid_options(options, error))
             }
         }
+    }
+
+    /// The options of a deletion, as a body would state them.
+    pub(crate) fn delete_options(&self) -> Result<Value, Status> {
+        let mut options = json!({});
+        if let Some(seconds) = self.number("gracePeriodSeconds")? {
+            options["gracePeriodSeconds"] = seconds.into();
+        }
+        if self.has("orphanDependents") {
+            options["orphanDependents"] = self.flag("orphanDependents").into();
+        }
+        if self.has("propagationPolicy") {
+            options["propagationPolicy"] = self.text("propagationPolicy").into();
+        }
+        if !self.text("dryRun").is_empty() {
+            options["dryRun"] = json!([self.text("dryRun")]);
+        }
+        Ok(options)
     }
 
     pub(crate) fn validation(&self, options: &str) -> Result<FieldValidation, Status> {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::{body::Body, response::Response};
 use serde_json::{Value, json};
 
-use super::{Call, body, check_allowed, duplicates, respond, reviews, route::Target, shape::Viewer, watch};
+use super::{
+    Call, body, check_allowed, duplicates, negotiate::Shape, respond, reviews, route::Target, shape::Viewer, watch,
+};
 use crate::{
     field::FieldError,
     kinds::{Kind, Origin, Registry},
-    object::{Object as _, ObjectMut as _, text_at},
+    object::{Object as _, ObjectMut as _, list_at, text_at},
     rest::{self, Change, DeleteOptions, FieldValidation, ListQuery, Outcome, Write},
     server::Server,
     status::{Status, success},
@@ -38,7 +40,13 @@ pub(crate) async fn answer(
         .find(&target.group, &target.version, &target.plural)
         .ok_or_else(|| unknown(&registry, &target))?;
     if !call.accept.is_acceptable() {
-        return Err(Status::not_acceptable());
+        return Err(match kind.is_custom() {
+            true => Status::none_acceptable(),
+            false => Status::not_acceptable(),
+        });
+    }
+    if matches!(verb, "get" | "list" | "watch") {
+        check_table(&call)?;
     }
     let namespace = if kind.namespaced { target.namespace.as_str() } else { "" };
     if !kind.namespaced && !target.namespace.is_empty() && target.plural != "namespaces" {
@@ -73,7 +81,7 @@ pub(crate) async fn answer(
         "list" => request.list().await,
         "watch" => watch::start(server, &request.viewer(), &call.query, namespace),
         "create" if kind.traits.review => {
-            let body = body::object(&body::read(body).await?, &call.content_type, &kind.kind)?;
+            let body = body::object(&body::read(body).await?, &call.content_type, kind)?;
             reviews::answer(server, &call, kind, namespace, body)
         }
         "create" if !target.subresource.is_empty() => request.special(body).await,
@@ -83,6 +91,30 @@ pub(crate) async fn answer(
         _ => request.delete_collection(body).await,
     }?;
     Ok(respond::warn(response, &warnings))
+}
+
+/// Rows of a Table carry what the client names, if that is something that they can carry.
+fn check_table(call: &Call) -> Result<(), Status> {
+    let include = call.query.text("includeObject");
+    if call.accept.shape() != Shape::Table || ["", "None", "Metadata", "Object"].contains(&include) {
+        return Ok(());
+    }
+    let detail = "must be 'Metadata', 'Object', 'None', or empty";
+    let error = FieldError::invalid("includeObject", include, detail);
+    Err(Status::bad_request(format!(
+        "Unable to convert to Table as requested: {error}"
+    )))
+}
+
+/// What is wrong with the name of a field manager.
+fn wrong_manager(name: &str) -> Option<FieldError> {
+    if name.len() > 128 {
+        return Some(FieldError::too_long("fieldManager", 128));
+    }
+    let is_unseen = |c: &char| c.is_control() || (c.is_whitespace() && *c != ' ');
+    let (at, unseen) = name.char_indices().find(|(_, c)| is_unseen(c))?;
+    let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(unseen));
+    Some(FieldError::invalid("fieldManager", name, detail))
 }
 
 /// A group and version that is built in knows its resources; everything else is a path like any other.
@@ -102,8 +134,7 @@ impl Request<'_> {
 
     fn write<'a>(&'a self, registry: &'a Registry, options: &str) -> Result<Write<'a>, Status> {
         let manager = self.call.query.text("fieldManager");
-        if manager.len() > 128 {
-            let error = FieldError::too_long("fieldManager", 128);
+        if let Some(error) = wrong_manager(manager) {
             return Err(Status::invalid_options(options, error));
         }
         Ok(Write {
@@ -168,7 +199,7 @@ impl Request<'_> {
 
     /// The object in a body. What is not built in must say its kind.
     fn body(&self, bytes: &[u8]) -> Result<Value, Status> {
-        let object = body::object(bytes, &self.call.content_type, &self.kind.kind)?;
+        let object = body::object(bytes, &self.call.content_type, &self.kind)?;
         if self.kind.is_custom() && object.is_object() && text_at(&object, &["kind"]).is_empty() {
             return Err(body::kindless(bytes, &self.kind.kind));
         }
@@ -203,7 +234,7 @@ impl Request<'_> {
             "UpdateOptions"
         };
         let change = if verb == "patch" {
-            body::patch(&bytes, &self.call.content_type, query.flag("force"))?
+            body::patch(&bytes, &self.call.content_type, query.flag("force"), &self.kind)?
         } else {
             Change::Put(self.body(&bytes)?)
         };
@@ -288,7 +319,13 @@ impl Request<'_> {
         let request = if bytes.is_empty() {
             json!({})
         } else {
-            body::object(&bytes, &self.call.content_type, "")?
+            let kind = self
+                .kind
+                .subresources()
+                .into_iter()
+                .find(|one| one.name == self.target.subresource);
+            let kind = kind.map(|one| one.kind).unwrap_or_default();
+            body::options(&bytes, &self.call.content_type, &kind)?
         };
         let (name, query) = (&self.target.name, &self.call.query);
         let dry_run = query.dry_run("CreateOptions")?;
@@ -323,32 +360,40 @@ impl Request<'_> {
         Ok(respond::warn(response, &outcome.warnings))
     }
 
-    /// Options come in the body, in the query, or both.
+    /// Options come in the body; without one, in the query.
     async fn delete_options(&self, body: Body) -> Result<(DeleteOptions, bool), Status> {
-        let (bytes, query) = (body::read(body).await?, &self.call.query);
-        let options = if bytes.is_empty() {
-            json!({})
+        let bytes = body::read(body).await?;
+        let stated = if bytes.is_empty() {
+            self.call.query.delete_options()?
         } else {
-            body::object(&bytes, &self.call.content_type, "DeleteOptions")?
+            body::options(&bytes, &self.call.content_type, "DeleteOptions")?
         };
-        let either = |name: &str| match text_at(&options, &[name]) {
-            "" => Some(query.text(name).to_owned()).filter(|text| !text.is_empty()),
-            text => Some(text.to_owned()),
-        };
-        let precondition =
-            |name: &str| Some(text_at(&options, &["preconditions", name]).to_owned()).filter(|text| !text.is_empty());
-        let in_body = options["dryRun"]
-            .as_array()
-            .is_some_and(|modes| modes.iter().any(|mode| mode == "All"));
-        let dry_run = in_body || query.dry_run("DeleteOptions")?;
+        let some = |path: &[&str]| Some(text_at(&stated, path).to_owned()).filter(|text| !text.is_empty());
+        let (propagation, orphan) = (some(&["propagationPolicy"]), stated["orphanDependents"].as_bool());
+        let mut errors = Vec::new();
+        if let Some(policy) = &propagation {
+            if orphan.is_some() {
+                let detail = "orphanDependents and deletionPropagation cannot be both set";
+                errors.push(FieldError::invalid("propagationPolicy", policy.as_str(), detail));
+            }
+            let known = ["Foreground", "Background", "Orphan", "nil"];
+            if !known[..3].contains(&policy.as_str()) {
+                errors.push(FieldError::not_supported("propagationPolicy", policy.as_str(), known));
+            }
+        }
+        let modes = list_at(&stated, &["dryRun"]);
+        if modes.iter().any(|mode| mode != "All") {
+            errors.push(FieldError::not_supported("dryRun", modes.to_vec(), ["All"]));
+        }
+        if !errors.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+        }
         let parsed = DeleteOptions {
-            uid: precondition("uid"),
-            resource_version: precondition("resourceVersion"),
-            grace_seconds: options["gracePeriodSeconds"]
-                .as_i64()
-                .or(query.number("gracePeriodSeconds")?),
-            propagation: either("propagationPolicy"),
+            uid: some(&["preconditions", "uid"]),
+            resource_version: some(&["preconditions", "resourceVersion"]),
+            grace_seconds: stated["gracePeriodSeconds"].as_i64(),
+            propagation: propagation.or_else(|| (orphan == Some(true)).then(|| "Orphan".to_owned())),
         };
-        Ok((parsed, dry_run))
+        Ok((parsed, !modes.is_empty()))
     }
 }

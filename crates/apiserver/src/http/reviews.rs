@@ -29,6 +29,7 @@ pub(crate) fn answer(
     }
     review["kind"] = kind.kind.clone().into();
     review["apiVersion"] = kind.api_version().into();
+    check_question(kind, &review)?;
     let asked = managed(call, kind, &review);
     let store = server.store();
     let txn = Txn::new(&store);
@@ -75,6 +76,41 @@ pub(crate) fn answer(
     }
     object::order(&mut review, &["kind", "apiVersion", "metadata", "spec", "status"]);
     Ok(respond::body(201, &review, &call.accept))
+}
+
+/// A question is about one thing, and about somebody.
+fn check_question(kind: &Kind, review: &Value) -> Result<(), Status> {
+    let spec = &review["spec"];
+    if kind.kind == "SelfSubjectRulesReview" && text_at(spec, &["namespace"]).is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
+    }
+    if !kind.kind.ends_with("SubjectAccessReview") {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    let path = &spec["nonResourceAttributes"];
+    match (spec["resourceAttributes"].is_object(), path.is_object()) {
+        (true, true) => {
+            // The real server shows its own type.
+            let shown = json!({"Path": text_at(path, &["path"]), "Verb": text_at(path, &["verb"])});
+            let why = "cannot be specified in combination with resourceAttributes";
+            errors.push(FieldError::invalid("spec.nonResourceAttributes", shown, why));
+        }
+        (false, false) => {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            errors.push(FieldError::invalid("spec.resourceAttributes", Value::Null, why));
+        }
+        _ => {}
+    }
+    let is_own = kind.kind.starts_with("Self");
+    if !is_own && text_at(spec, &["user"]).is_empty() && strings_at(spec, &["groups"]).is_empty() {
+        let why = "at least one of user or group must be specified";
+        errors.push(FieldError::invalid("spec.user", "", why));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(kind.group(), &kind.kind, "", &errors))
 }
 
 /// A local question is about its own namespace: whoever may ask there learns nothing of others.

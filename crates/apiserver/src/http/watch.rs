@@ -263,23 +263,25 @@ impl Watcher {
 }
 
 fn wants_initial(query: &Query) -> Result<bool, Status> {
-    let version_match = query.text("resourceVersionMatch");
-    let forbidden = |field: &str, why: &str| {
-        let error = FieldError::forbidden(field, why);
-        Err(Status::invalid_options("ListOptions", error))
-    };
-    match (query.has("sendInitialEvents"), version_match) {
-        (false, "") => Ok(false),
-        (false, _) => forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        ),
-        (true, "NotOlderThan") => Ok(query.flag("sendInitialEvents")),
-        (true, _) => forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ),
+    let (wanted, version_match) = (query.has("sendInitialEvents"), query.text("resourceVersionMatch"));
+    let mut errors = Vec::new();
+    let mut forbid = |why: &str| errors.push(FieldError::forbidden("resourceVersionMatch", why));
+    if wanted && version_match != "NotOlderThan" {
+        forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     }
+    if !version_match.is_empty() {
+        if !wanted {
+            forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        }
+        if version_match != "NotOlderThan" {
+            let error = FieldError::not_supported("resourceVersionMatch", version_match, ["NotOlderThan"]);
+            errors.push(error);
+        }
+    }
+    if errors.is_empty() {
+        return Ok(query.flag("sendInitialEvents"));
+    }
+    Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors))
 }
 
 /// Between half an hour and an hour, so that watches that started together do not end together.

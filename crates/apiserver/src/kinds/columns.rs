@@ -4,10 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Kind;
-use crate::object::{Object as _, list_at, strings_at, text_at};
+use crate::object::{Object as _, list_at, text_at};
 
+mod cells;
 mod jsonpath;
 mod printers;
+
+use printers::Printed;
 
 /// One column and where its cells come from.
 #[derive(Clone, Debug)]
@@ -25,6 +28,10 @@ pub(crate) struct Column {
 enum Cell {
     Name,
     Age,
+    /// When the object was created, as a time.
+    Created,
+    /// How long ago a time was.
+    Since(fn(&Value) -> &str),
     /// Written in Rust for a built-in kind.
     Printed(fn(&Value) -> Value),
     /// Named by a CustomResourceDefinition.
@@ -51,6 +58,8 @@ impl Column {
         match &self.cell {
             Cell::Name => object.name().into(),
             Cell::Age => age(object.meta_str("creationTimestamp"), now),
+            Cell::Created => object.meta_str("creationTimestamp").into(),
+            Cell::Since(time) => age(time(object), now),
             Cell::Printed(print) => print(object),
             Cell::Path { path, is_date } => match path.first(object) {
                 Some(found) if *is_date => found.as_str().map_or(Value::Null, |text| age(text, now)),
@@ -75,19 +84,20 @@ impl Column {
 
 /// The columns of a built-in resource.
 pub(crate) fn builtin(group: &str, plural: &str) -> Vec<Column> {
-    let mut columns = vec![Column::new("Name", 0, Cell::Name)];
-    let (printed, wide) = printers::of(group, plural);
-    columns.extend(
-        printed
-            .iter()
-            .map(|(name, print)| Column::new(name, 0, Cell::Printed(*print))),
-    );
-    columns.push(Column::new("Age", 0, Cell::Age));
-    columns.extend(
-        wide.iter()
-            .map(|(name, print)| Column::new(name, 1, Cell::Printed(*print))),
-    );
-    columns
+    let column = |row: &printers::Row| {
+        let cell = match row.cell {
+            Printed::Name => Cell::Name,
+            Printed::Age => Cell::Age,
+            Printed::Created => Cell::Created,
+            Printed::Since(time) => Cell::Since(time),
+            Printed::Cell(print) => Cell::Printed(print),
+        };
+        Column {
+            kind: row.kind,
+            ..Column::new(row.name, row.priority, cell)
+        }
+    };
+    printers::of(group, plural).iter().map(column).collect()
 }
 
 /// The columns that a version of a CustomResourceDefinition names; without any, name and age.
@@ -122,7 +132,10 @@ pub(crate) fn custom(version: &Value) -> Vec<Column> {
         columns.push(made);
     }
     if named.is_empty() {
-        columns.push(Column::new("Age", 0, Cell::Age));
+        columns.push(Column {
+            kind: "date",
+            ..Column::new("Age", 0, Cell::Age)
+        });
     }
     columns
 }
@@ -158,21 +171,6 @@ fn short_duration(seconds: i64) -> String {
     }
 }
 
-fn none_if_empty(text: &str) -> Value {
-    if text.is_empty() { "<none>".into() } else { text.into() }
-}
-
-fn joined(value: &Value, path: &[&str]) -> Value {
-    none_if_empty(&strings_at(value, path).join(","))
-}
-
-fn number_at(value: &Value, path: &[&str]) -> i64 {
-    path.iter()
-        .try_fold(value, |at, field| at.get(field))
-        .and_then(Value::as_i64)
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -185,6 +183,36 @@ mod tests {
             .map(short_duration)
             .into();
         assert_eq!(shown, ["5s", "119s", "3m20s", "4m", "60m", "3h3m", "25h", "2d7h"]);
+    }
+
+    #[test]
+    fn events_show_when_they_were_seen_in_both_groups() {
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
+        let old = json!({"metadata": {"name": "e"}, "type": "Normal", "reason": "R", "message": "m\n", "count": 3,
+            "involvedObject": {"kind": "Pod", "name": "p", "fieldPath": "spec"}, "source": {"component": "c", "host": "h"},
+            "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:30Z"});
+        let cells = |group: &str, event: &Value| -> Vec<Value> {
+            builtin(group, "events")
+                .iter()
+                .map(|column| column.cell(event, now))
+                .collect()
+        };
+        let expected = json!(["30s", "Normal", "R", "pod/p", "spec", "c, h", "m", "60s", 3, "e"]);
+        assert_eq!(Value::from(cells("", &old)), expected);
+        let new = json!({"metadata": {"name": "e"}, "type": "Normal", "reason": "R", "note": "m", "eventTime":
+            "2026-01-01T00:00:00.000000Z", "regarding": {"kind": "Pod", "name": "p"}, "reportingController": "c"});
+        let expected = json!(["60s", "Normal", "R", "pod/p", "", "c", "m", "60s", 1, "e"]);
+        assert_eq!(Value::from(cells("events.k8s.io", &new)), expected);
+    }
+
+    #[test]
+    fn kinds_without_columns_of_their_own_tell_when_they_were_created() {
+        let now = Timestamp::UNIX_EPOCH;
+        let role = json!({"metadata": {"name": "r", "creationTimestamp": "2026-01-01T00:00:00Z"}});
+        let columns = builtin("rbac.authorization.k8s.io", "roles");
+        let cells: Vec<Value> = columns.iter().map(|column| column.cell(&role, now)).collect();
+        assert_eq!(cells, [json!("r"), json!("2026-01-01T00:00:00Z")]);
+        assert_eq!(columns[1].definition()["type"], "date");
     }
 
     #[test]

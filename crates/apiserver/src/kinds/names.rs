@@ -2,28 +2,25 @@
 
 use std::cmp::Reverse;
 
-use crate::field::FieldError;
-
 /// RFC 1123 label: `[a-z0-9]([-a-z0-9]*[a-z0-9])?`, at most 63 characters.
 pub(crate) fn is_dns_label(name: &str) -> bool {
+    name.len() <= 63 && is_label_spelled(name)
+}
+
+fn is_label_spelled(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = name.as_bytes();
     matches!((bytes.first(), bytes.last()), (Some(first), Some(last)) if inner(*first) && inner(*last))
         && bytes.iter().all(|byte| inner(*byte) || *byte == b'-')
-        && bytes.len() <= 63
 }
 
-/// RFC 1123 subdomain: labels joined by dots, at most 253 characters.
+/// RFC 1123 subdomain: labels joined by dots, at most 253 characters. How long one of the labels is does not matter here.
 pub(crate) fn is_dns_subdomain(name: &str) -> bool {
-    name.len() <= 253
-        && name
-            .split('.')
-            .all(|part| is_dns_label(part) || (part.len() > 63 && is_dns_label(&part[..63])))
+    name.len() <= 253 && is_subdomain_spelled(name)
 }
 
-/// A name that can stand in a path: RBAC objects may be called `system:node`.
-pub(crate) fn is_path_segment(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '%'])
+fn is_subdomain_spelled(name: &str) -> bool {
+    name.split('.').all(is_label_spelled)
 }
 
 /// `app.kubernetes.io/name`.
@@ -99,18 +96,78 @@ pub(crate) enum NameRule {
     #[default]
     Subdomain,
     Label,
+    /// A name that can stand in a path: RBAC objects may be called `system:node`.
     PathSegment,
 }
 
 impl NameRule {
-    pub(crate) fn check(self, field: &str, name: &str) -> Option<FieldError> {
-        let detail = match self {
-            Self::Subdomain if !is_dns_subdomain(name) => SUBDOMAIN,
-            Self::Label if !is_dns_label(name) => LABEL,
-            Self::PathSegment if !is_path_segment(name) => "may not contain '/' or '%', nor be '.' or '..'",
-            _ => return None,
-        };
-        Some(FieldError::invalid(field, name, detail))
+    /// What is wrong with a name, in the API's words.
+    pub(crate) fn wrong(self, name: &str) -> Vec<String> {
+        match self {
+            Self::Subdomain => wrong_subdomain(name),
+            Self::Label => wrong_dns_label(name),
+            Self::PathSegment => wrong_path_segment(name),
+        }
+    }
+}
+
+/// What is wrong with a subdomain, in the API's words.
+pub(crate) fn wrong_subdomain(name: &str) -> Vec<String> {
+    let mut wrong = too_long(name, 253);
+    if !is_subdomain_spelled(name) {
+        wrong.push(SUBDOMAIN.to_owned());
+    }
+    wrong
+}
+
+/// What is wrong with a label of a domain name, in the API's words.
+pub(crate) fn wrong_dns_label(name: &str) -> Vec<String> {
+    let mut wrong = too_long(name, 63);
+    if !is_label_spelled(name) {
+        let only_dots = is_subdomain_spelled(name);
+        wrong.push(if only_dots { "must not contain dots" } else { LABEL }.to_owned());
+    }
+    wrong
+}
+
+/// What is wrong with the name of a container's port, in the API's words.
+pub(crate) fn wrong_port_name(name: &str) -> Vec<String> {
+    let mut wrong = too_long(name, 15);
+    let mut unless = |holds: bool, why: &str| {
+        if !holds {
+            wrong.push(why.to_owned());
+        }
+    };
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    unless(
+        name.bytes().all(inner) && !name.is_empty(),
+        "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+    );
+    unless(
+        name.bytes().any(|byte| byte.is_ascii_lowercase()),
+        "must contain at least one letter (a-z)",
+    );
+    unless(!name.contains("--"), "must not contain consecutive hyphens");
+    unless(
+        !name.starts_with('-') && !name.ends_with('-'),
+        "must not begin or end with a hyphen",
+    );
+    wrong
+}
+
+fn wrong_path_segment(name: &str) -> Vec<String> {
+    if name == "." || name == ".." {
+        return vec![format!("may not be '{name}'")];
+    }
+    let illegal = ["/", "%"].into_iter().filter(|part| name.contains(part));
+    illegal.map(|part| format!("may not contain '{part}'")).collect()
+}
+
+fn too_long(name: &str, limit: usize) -> Vec<String> {
+    if name.len() > limit {
+        vec![format!("must be no more than {limit} bytes")]
+    } else {
+        Vec::new()
     }
 }
 
@@ -187,6 +244,23 @@ mod tests {
             wrong_label_text(&"x".repeat(64)).unwrap(),
             "must be no more than 63 bytes"
         );
+    }
+
+    #[test]
+    fn every_rule_tells_all_that_is_wrong() {
+        let long = "x".repeat(300);
+        assert_eq!(NameRule::Subdomain.wrong(&long), ["must be no more than 253 bytes"]);
+        assert_eq!(NameRule::Label.wrong(&long), ["must be no more than 63 bytes"]);
+        assert_eq!(NameRule::Label.wrong("a.b"), ["must not contain dots"]);
+        assert_eq!(NameRule::Label.wrong("A"), [LABEL]);
+        assert_eq!(NameRule::PathSegment.wrong(".."), ["may not be '..'"]);
+        assert_eq!(
+            NameRule::PathSegment.wrong("a/b%"),
+            ["may not contain '/'", "may not contain '%'"]
+        );
+        assert!(NameRule::PathSegment.wrong("system:node").is_empty());
+        assert!(wrong_port_name("http-2").is_empty());
+        assert_eq!(wrong_port_name("8080"), ["must contain at least one letter (a-z)"]);
     }
 
     #[test]

@@ -11,15 +11,15 @@
 
 use serde_json::{Map, Value};
 
-use crate::schema::Schema;
+use crate::{gotext, schema::Schema};
 
 /// Why a patch cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StrategicError {
     #[error("map: {element} does not contain declared merge key: {key}")]
     NoMergeKey { element: String, key: String },
-    #[error("unknown patch type: {0} found in strategic merge patch")]
-    Directive(String),
+    #[error("unknown patch type: {directive} in map: {map}")]
+    Directive { directive: String, map: String },
     #[error("expected a JSON object as the patch")]
     NotAnObject,
 }
@@ -40,7 +40,12 @@ fn merge_map(
         None | Some("merge") => {}
         Some("replace") => return clean(patch, schema),
         Some("delete") => return Ok(Map::new()),
-        Some(other) => return Err(StrategicError::Directive(other.to_owned())),
+        Some(other) => {
+            return Err(StrategicError::Directive {
+                directive: other.to_owned(),
+                map: gotext::plain(&patch.clone().into()),
+            });
+        }
     }
     let mut merged = original.clone();
     if let Some(retained) = patch.get(RETAIN).and_then(Value::as_array) {
@@ -116,7 +121,7 @@ fn merge_list(
     for element in patch {
         let Some(id) = element.get(key) else {
             return Err(StrategicError::NoMergeKey {
-                element: element.to_string(),
+                element: gotext::plain(element),
                 key: key.to_owned(),
             });
         };
@@ -240,7 +245,13 @@ mod tests {
             patched(&original, &turned)["containers"],
             json!([{"name": "b"}, {"name": "a"}])
         );
-        assert!(apply(&original, &json!({"containers": [{"image": "1"}]}), &schema()).is_err());
+        let nameless = apply(&original, &json!({"containers": [{"image": "1"}]}), &schema()).unwrap_err();
+        assert_eq!(
+            nameless.to_string(),
+            "map: map[image:1] does not contain declared merge key: name"
+        );
+        let strange = apply(&original, &json!({"strategy": {"$patch": "mend"}}), &schema()).unwrap_err();
+        assert_eq!(strange.to_string(), "unknown patch type: mend in map: map[$patch:mend]");
     }
 
     #[test]

@@ -31,11 +31,12 @@ pub(crate) fn check(txn: &Txn<'_>, user: &User, resource: &Resource, object: &Va
             } else {
                 "clusterroles"
             };
+            let name = text_at(reference, &["name"]);
             (
                 "bind",
                 target,
-                text_at(reference, &["name"]),
-                rules_of(txn, reference, namespace),
+                name,
+                rules_of(txn, reference, namespace).unwrap_or_default(),
             )
         }
     };
@@ -49,6 +50,10 @@ pub(crate) fn check(txn: &Txn<'_>, user: &User, resource: &Resource, object: &Va
     };
     if allows(txn, user, &special).is_some() {
         return Ok(());
+    }
+    // What a role will grant once it exists, nobody can hold yet.
+    if verb == "bind" && rules_of(txn, &object["roleRef"], namespace).is_none() {
+        return Err(Status::not_found(&Resource::new(&resource.group, target), name));
     }
     let held: Vec<Value> = grants(txn, user, namespace)
         .into_iter()

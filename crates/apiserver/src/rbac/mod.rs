@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     auth::User,
-    object::{Object as _, strings_at, text_at},
+    object::{Object as _, list_at, strings_at, text_at},
     store::{Key, Resource, Txn},
 };
 
@@ -75,23 +75,23 @@ pub(crate) fn grants(txn: &Txn<'_>, user: &User, namespace: &str) -> Vec<Grant> 
     grants
 }
 
-/// The rules of a role that a binding refers to; a role that does not exist grants nothing.
-pub(crate) fn rules_of(txn: &Txn<'_>, reference: &Value, namespace: &str) -> Vec<Value> {
+/// The rules of a role that a binding refers to; none if there is no such role.
+pub(crate) fn rules_of(txn: &Txn<'_>, reference: &Value, namespace: &str) -> Option<Vec<Value>> {
     let name = text_at(reference, &["name"]);
     let key = match text_at(reference, &["kind"]) {
         "Role" => Key::new(&resource("roles"), namespace, name),
         _ => Key::new(&resource("clusterroles"), "", name),
     };
-    let role = txn.get(&key);
-    role.and_then(|role| role.get("rules")?.as_array().cloned())
-        .unwrap_or_default()
+    let role = txn.get(&key)?;
+    Some(list_at(&role, &["rules"]).to_vec())
 }
 
 fn add(txn: &Txn<'_>, binding: &Value, namespace: &str, through: &str, subject: &str, grants: &mut Vec<Grant>) {
     let reference = &binding["roleRef"];
     let (kind, name) = (text_at(reference, &["kind"]), text_at(reference, &["name"]));
     let reason = format!("RBAC: allowed by {through} of {kind} \"{name}\" to {subject}");
-    let rules = rules_of(txn, reference, namespace).into_iter();
+    // A role that does not exist grants nothing.
+    let rules = rules_of(txn, reference, namespace).unwrap_or_default().into_iter();
     grants.extend(rules.map(|rule| Grant {
         rule,
         reason: reason.clone(),

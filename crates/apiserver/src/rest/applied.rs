@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     FieldValidation, Outcome, Write,
     checks::{check_namespace, check_type, conform},
-    create,
+    create, decode,
     update::{check_identity, check_name, finish, keep, without_managers},
 };
 use crate::{
@@ -22,9 +22,12 @@ pub(super) fn apply(
     txn: &mut Txn<'_>,
     write: &Write<'_>,
     live: &Arc<Value>,
-    config: Value,
+    mut config: Value,
     force: bool,
 ) -> Result<Outcome, Status> {
+    if config.name().is_empty() {
+        config.set_meta("name", live.name());
+    }
     let mut config = configuration(write, live.name(), config)?;
     check_identity(write, live, &config)?;
     let is_status = write.subresource == "status";
@@ -50,7 +53,8 @@ pub(super) fn apply(
             ..*write
         },
         &mut new,
-    )?;
+    )
+    .map_err(|why| write.undecodable(&why))?;
     keep(write, live, &mut new);
     if without_managers(&new) != without_managers(live) {
         managers.touch(&who, &now);
@@ -87,7 +91,8 @@ pub(super) fn apply_new(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, config
             ..*write
         },
         &mut config,
-    )?;
+    )
+    .map_err(|why| write.undecodable(&why))?;
     create::insert(txn, write, config, managers)
 }
 
@@ -100,26 +105,33 @@ fn configuration(write: &Write<'_>, name: &str, mut config: Value) -> Result<Val
             "invalid object type: {group_version}, Kind={kind}"
         )));
     }
+    let (stated, expected) = (text_at(&config, &["apiVersion"]), write.kind.api_version());
+    if stated != expected {
+        return Err(Status::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {stated}, expected: {expected}"
+        )));
+    }
     check_type(write, &mut config)?;
-    check_name(name, &mut config)?;
+    check_name(name, &config)?;
     let stated_namespace = config.namespace().to_owned();
     check_namespace(write, &mut config)?;
     if config.meta("managedFields").is_some() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    if let Some(field) = normalise(&mut config.clone(), &write.kind.schema).first() {
-        let (group, version, kind) = (write.kind.group(), &write.kind.version, &write.kind.kind);
-        return Err(Status::internal(format!(
-            "failed to create typed patch object ({stated_namespace}/{name}; {}, Kind={kind}): .{field}: field not declared in \
-             schema",
-            if group.is_empty() {
-                format!("/{version}")
-            } else {
-                format!("{group}/{version}")
-            },
-        )));
-    }
-    Ok(config)
+    let unknown = normalise(&mut config.clone(), &write.kind.schema).into_iter();
+    let mut wrong: Vec<String> = unknown
+        .map(|field| format!(".{field}: field not declared in schema"))
+        .collect();
+    wrong.extend(decode::mistyped(&config, &write.kind.schema));
+    let why = match wrong.as_slice() {
+        [] => return Ok(config),
+        [one] => one.clone(),
+        several => format!("errors:\n  {}", several.join("\n  ")),
+    };
+    let (group, version, kind) = (write.kind.group(), &write.kind.version, &write.kind.kind);
+    Err(Status::internal(format!(
+        "failed to create typed patch object ({stated_namespace}/{name}; {group}/{version}, Kind={kind}): {why}"
+    )))
 }
 
 fn applier(write: &Write<'_>) -> Manager {

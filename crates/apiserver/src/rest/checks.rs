@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{FieldValidation, Write, custom, decode};
+use super::{FieldValidation, Write, custom, decode, metadata};
 use crate::{
     field::{FieldError, FieldReason},
-    kinds::{Origin, names},
-    object::{METADATA_ORDER, Object as _, ObjectMut as _, list_at, order, text_at},
+    kinds::Origin,
+    object::{METADATA_ORDER, Object as _, ObjectMut as _, order, text_at},
     schema::{
         normalise::normalise,
         validate::{Mode, validate},
@@ -18,11 +18,11 @@ use crate::{
 pub(crate) fn check_type(write: &Write<'_>, object: &mut Value) -> Result<(), Status> {
     let kind = write.kind;
     if !object.is_object() {
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: not an \
-             object",
-            kind.kind
-        )));
+        // What came over HTTP was read as an object; this is what a patch has left of one.
+        return Err(Status::wrong_patch(
+            &object.to_string(),
+            "json: cannot unmarshal into an object",
+        ));
     }
     let (have_version, have_kind) = (
         text_at(object, &["apiVersion"]).to_owned(),
@@ -85,17 +85,12 @@ pub(crate) fn check_namespace(write: &Write<'_>, object: &mut Value) -> Result<(
     Ok(())
 }
 
-/// Prunes and defaults by schema and rules, and returns warnings about unknown fields.
-pub(crate) fn conform(write: &Write<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
+/// Prunes and defaults by schema and rules, and returns warnings about unknown fields; or tells why the object cannot be decoded.
+pub(crate) fn conform(write: &Write<'_>, object: &mut Value) -> Result<Vec<String>, String> {
     let unknown = normalise(object, &write.kind.schema);
     let described: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
     if write.validation == FieldValidation::Strict && !described.is_empty() {
-        return Err(Status::bad_request(format!(
-            "{0} in version \"{1}\" cannot be handled as a {0}: strict decoding error: {2}",
-            write.kind.kind,
-            write.kind.version,
-            described.join(", ")
-        )));
+        return Err(format!("strict decoding error: {}", described.join(", ")));
     }
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
         let empty = |value: &Value| match value {
@@ -108,6 +103,7 @@ pub(crate) fn conform(write: &Write<'_>, object: &mut Value) -> Result<Vec<Strin
         }
     }
     if !write.kind.is_custom() {
+        decode::quantities(object, &write.kind.schema)?;
         check_types(write, object)?;
     }
     write.kind.rules.default(object);
@@ -118,34 +114,29 @@ pub(crate) fn conform(write: &Write<'_>, object: &mut Value) -> Result<Vec<Strin
     })
 }
 
-/// A built-in object with a value of a wrong type cannot even be decoded: 400, and rules may rely on types afterwards.
-fn check_types(write: &Write<'_>, object: &Value) -> Result<(), Status> {
-    let kind = &write.kind.kind;
+/// A built-in object with a value of a wrong type cannot even be decoded, and rules may rely on types afterwards.
+fn check_types(write: &Write<'_>, object: &Value) -> Result<(), String> {
     let errors = validate(object, &write.kind.schema, Mode::Generated);
     let wrong = errors.iter().find(|error| error.reason == FieldReason::TypeInvalid);
-    let why = match (wrong, &write.kind.origin) {
-        (Some(error), Origin::Builtin { definition }) => decode::explain(definition, object, &error.field),
+    match (wrong, &write.kind.origin) {
+        (Some(error), Origin::Builtin { definition }) => Err(decode::explain(definition, object, &error.field)),
         _ => match decode::bad_base64(object, &write.kind.schema) {
-            Some(at) => format!("illegal base64 data at input byte {at}"),
-            None => return Ok(()),
+            Some(at) => Err(format!("illegal base64 data at input byte {at}")),
+            None => Ok(()),
         },
-    };
-    Err(Status::bad_request(format!(
-        "{kind} in version \"{}\" cannot be handled as a {kind}: {why}",
-        write.kind.version
-    )))
+    }
 }
 
 /// Refuses a complete object with everything that is wrong with it; or returns warnings.
 pub(crate) fn check_object(write: &Write<'_>, object: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
-    let mut errors = Vec::new();
-    errors.extend(write.kind.rules.names().check("metadata.name", object.name()));
-    errors.extend(check_metadata(object));
+    let mut errors = metadata::check(write.kind, object, old);
     if write.kind.is_custom() {
         let verdict = custom::check(write, object, old);
         errors.extend(verdict.errors);
         return if errors.is_empty() {
-            Ok(verdict.warnings)
+            let mut warnings = metadata::warnings(object, old);
+            warnings.extend(verdict.warnings);
+            Ok(warnings)
         } else {
             Err(write.invalid(object.name(), &errors))
         };
@@ -168,44 +159,6 @@ pub(crate) fn check_object(write: &Write<'_>, object: &Value, old: Option<&Value
     }
 }
 
-fn check_metadata(object: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let empty = serde_json::Map::new();
-    let map = |field: &str| object.meta(field).and_then(Value::as_object).unwrap_or(&empty);
-    let mut key = |field: &str, name: &str, checked: &str| {
-        let wrong = names::wrong_qualified(checked).into_iter();
-        errors.extend(wrong.map(|why| FieldError::invalid(format!("metadata.{field}"), name, why)));
-    };
-    map("labels").keys().for_each(|name| key("labels", name, name));
-    map("annotations")
-        .keys()
-        .for_each(|name| key("annotations", name, &name.to_lowercase()));
-    object
-        .finalizers()
-        .into_iter()
-        .for_each(|name| key("finalizers", name, name));
-    for value in map("labels").values().filter_map(Value::as_str) {
-        let why = names::wrong_label_text(value);
-        errors.extend(why.map(|why| FieldError::invalid("metadata.labels", value, why)));
-    }
-    let size: usize = map("annotations")
-        .iter()
-        .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
-        .sum();
-    if size > MAX_ANNOTATIONS {
-        errors.push(FieldError::too_long("metadata.annotations", MAX_ANNOTATIONS as u64));
-    }
-    for (n, owner) in list_at(object, &["metadata", "ownerReferences"]).iter().enumerate() {
-        for field in ["apiVersion", "kind", "name", "uid"] {
-            if text_at(owner, &[field]).is_empty() {
-                let at = format!("metadata.ownerReferences[{n}].{field}");
-                errors.push(FieldError::required(at, "must not be empty"));
-            }
-        }
-    }
-    errors
-}
-
 /// Puts fields into the order in which the API writes them.
 pub(crate) fn arrange(object: &mut Value) {
     order(object, &["kind", "apiVersion", "metadata"]);
@@ -213,6 +166,3 @@ pub(crate) fn arrange(object: &mut Value) {
         order(metadata, &METADATA_ORDER);
     }
 }
-
-/// All annotations of one object together, in bytes.
-const MAX_ANNOTATIONS: usize = 256 * 1024;

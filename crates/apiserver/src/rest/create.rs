@@ -38,7 +38,7 @@ pub(crate) fn create(txn: &mut Txn<'_>, write: &Write<'_>, mut object: Value) ->
     }
     object.drop_meta("managedFields");
     name(write, &mut object)?;
-    let warnings = conform(write, &mut object)?;
+    let warnings = conform(write, &mut object).map_err(|why| write.undecodable(&why))?;
     if write.kind.traits.status {
         object.as_object_mut().map(|map| map.shift_remove("status"));
     }
@@ -160,11 +160,7 @@ fn check_open(txn: &Txn<'_>, write: &Write<'_>, name: &str) -> Result<(), Status
         return Err(Status::not_found(&namespaces, write.namespace));
     };
     if namespace.is_terminating() {
-        let what = format!(
-            "unable to create new content in namespace {} because it is being terminated",
-            write.namespace
-        );
-        return Err(Status::forbidden(&write.kind.resource, name, &what));
+        return Err(Status::terminating(&write.kind.resource, name, write.namespace));
     }
     Ok(())
 }

@@ -5,7 +5,10 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
-use crate::schema::{Schema, builtin};
+use crate::{
+    gotext, quantity,
+    schema::{ListType, Schema, Type, builtin, compile::QUANTITY},
+};
 
 /// `json: cannot unmarshal number into Go struct field ConfigMap.data of type string`, of a value at `path` (`data.a`).
 pub(crate) fn explain(definition: &str, object: &Value, path: &str) -> String {
@@ -29,14 +32,7 @@ pub(crate) fn explain(definition: &str, object: &Value, path: &str) -> String {
             schema = &schema["additionalProperties"];
         }
     }
-    let given = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
+    let given = gotext::json_kind(value);
     let place = if fields.is_empty() {
         "value".to_owned()
     } else {
@@ -46,6 +42,90 @@ pub(crate) fn explain(definition: &str, object: &Value, path: &str) -> String {
         "json: cannot unmarshal {given} into Go {place} of type {}",
         go_type(schema, definition)
     )
+}
+
+/// Values of a wrong type in an applied configuration, as structured-merge-diff tells them. They are not decoded there, so any type
+/// that can stand in their place will do: a number is a number.
+pub(crate) fn mistyped(value: &Value, schema: &Schema) -> Vec<String> {
+    let mut wrong = Vec::new();
+    walk(value, schema, "", &mut wrong);
+    wrong
+}
+
+fn walk(value: &Value, schema: &Schema, path: &str, wrong: &mut Vec<String>) {
+    let why = match (schema.kind, value) {
+        (_, Value::Null) | (Type::Any | Type::IntOrString, _) => None,
+        (Type::String, Value::String(_))
+        | (Type::Integer | Type::Number, Value::Number(_))
+        | (Type::Boolean, Value::Bool(_)) => None,
+        (Type::Object, Value::Object(map)) => {
+            for (name, below) in map {
+                walk(below, schema.field_or_any(name), &format!("{path}.{name}"), wrong);
+            }
+            None
+        }
+        (Type::Array, Value::Array(items)) => {
+            for (n, item) in items.iter().enumerate() {
+                walk(
+                    item,
+                    schema.element(),
+                    &format!("{path}{}", element(item, n, &schema.list)),
+                    wrong,
+                );
+            }
+            None
+        }
+        (Type::String, other) => Some(format!(
+            "expected string, got &value.valueUnstructured{{Value:{}}}",
+            gotext::syntax(other)
+        )),
+        (Type::Boolean, other) => Some(format!(
+            "expected boolean, got &value.valueUnstructured{{Value:{}}}",
+            gotext::syntax(other)
+        )),
+        (Type::Integer | Type::Number, other) => Some(format!(
+            "expected numeric (int or float), got {}",
+            gotext::type_of(other)
+        )),
+        (Type::Object, other) => Some(format!("expected map, got &{{{}}}", gotext::plain(other))),
+        (Type::Array, other) => Some(format!("expected list, got &{{{}}}", gotext::plain(other))),
+    };
+    wrong.extend(why.map(|why| format!("{path}: {why}")));
+}
+
+/// How a message names an element of a list: by its keys if it has some, else by its place.
+fn element(item: &Value, n: usize, list: &ListType) -> String {
+    match list {
+        ListType::Atomic => format!("[{n}]"),
+        ListType::Set => format!("[={item}]"),
+        ListType::Map(keys) => {
+            let keys = keys.iter().filter_map(|key| Some(format!("{key}={}", item.get(key)?)));
+            format!("[{}]", keys.collect::<Vec<_>>().join(","))
+        }
+    }
+}
+
+/// Writes amounts as the API does, whose values come as texts or as numbers; or tells that one of them is none.
+pub(crate) fn quantities(value: &mut Value, schema: &Schema) -> Result<(), String> {
+    let format = schema.checks.as_ref().and_then(|checks| checks.format.as_deref());
+    match value {
+        Value::Object(map) => {
+            for (name, below) in map {
+                quantities(below, schema.field_or_any(name))?;
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                quantities(item, schema.element())?;
+            }
+        }
+        Value::String(text) if format == Some(QUANTITY) => *text = quantity::canonical(text).ok_or(quantity::RULE)?,
+        Value::Number(number) if format == Some(QUANTITY) => {
+            *value = quantity::canonical(&number.to_string()).ok_or(quantity::RULE)?.into();
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Where the first value that should be base64 stops being it.
@@ -153,6 +233,46 @@ mod tests {
             explain("io.k8s.api.core.v1.Pod", &pod, "spec.containers[0].env[0].name"),
             "json: cannot unmarshal bool into Go struct field EnvVar.spec.containers.env.name of type string"
         );
+    }
+
+    #[test]
+    fn an_applied_value_of_a_wrong_type_is_shown() {
+        let (_, builtin) = crate::kinds::builtin::registry();
+        let schema = builtin.schema("io.k8s.api.core.v1.Pod");
+        let wrong = |spec: Value| mistyped(&json!({"spec": spec}), &schema);
+        assert!(wrong(json!({"hostNetwork": true, "containers": [{"name": "a"}]})).is_empty());
+        for (spec, expected) in [
+            (
+                json!({"nodeName": 1}),
+                ".spec.nodeName: expected string, got &value.valueUnstructured{Value:1}",
+            ),
+            (
+                json!({"containers": {"a": "b"}}),
+                ".spec.containers: expected list, got &{map[a:b]}",
+            ),
+            (
+                json!({"containers": [{"name": "a", "stdin": "yes"}]}),
+                ".spec.containers[name=\"a\"].stdin: expected boolean, got &value.valueUnstructured{Value:\"yes\"}",
+            ),
+            (
+                json!({"priority": "1"}),
+                ".spec.priority: expected numeric (int or float), got string",
+            ),
+        ] {
+            assert_eq!(wrong(spec), [expected]);
+        }
+    }
+
+    #[test]
+    fn amounts_are_written_in_one_way() {
+        let (_, builtin) = crate::kinds::builtin::registry();
+        let schema = builtin.schema("io.k8s.api.core.v1.Pod");
+        let of = |requests: Value| json!({"spec": {"containers": [{"resources": {"requests": requests}}]}});
+        let mut pod = of(json!({"cpu": 1, "memory": "1024Mi"}));
+        quantities(&mut pod, &schema).unwrap();
+        assert_eq!(pod, of(json!({"cpu": "1", "memory": "1Gi"})));
+        let wrong = quantities(&mut of(json!({"cpu": "much"})), &schema).unwrap_err();
+        assert!(wrong.starts_with("quantities must match"), "{wrong}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     object::{self, Object as _, ObjectMut as _, text_at},
     selector::Selector,
     status::Status,
-    store::Txn,
+    store::{Resource, Txn},
 };
 
 /// The options of a deletion.
@@ -32,6 +32,13 @@ pub(crate) fn delete(
     options: &DeleteOptions,
 ) -> Result<Outcome, Status> {
     let live = existing(txn, write, name)?;
+    if write.kind.resource == Resource::new("", "namespaces") && IMMORTAL.contains(&name) {
+        return Err(Status::forbidden(
+            &write.kind.resource,
+            name,
+            "this namespace may not be deleted",
+        ));
+    }
     check_preconditions(write, &live, options)?;
     let warnings = write.admit(txn, Admitted::Delete, None, Some(&live))?;
     remove(txn, write, &live, options).map(|outcome| outcome.warned(warnings))
@@ -132,7 +139,7 @@ fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
 
 fn check_preconditions(write: &Write<'_>, live: &Value, options: &DeleteOptions) -> Result<(), Status> {
     let conflict = |why: String| {
-        let named = crate::store::Resource::new(write.kind.group(), &write.kind.kind);
+        let named = Resource::new(write.kind.group(), &write.kind.kind);
         Err(Status::conflict(&named, live.name(), &why))
     };
     match (&options.uid, &options.resource_version) {
@@ -149,3 +156,6 @@ fn check_preconditions(write: &Write<'_>, live: &Value, options: &DeleteOptions)
         _ => Ok(()),
     }
 }
+
+/// Namespaces that everything else relies on.
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];

@@ -29,6 +29,7 @@ mod custom;
 mod decode;
 mod delete;
 mod eviction;
+mod metadata;
 mod naming;
 mod page;
 mod read;
@@ -98,6 +99,14 @@ impl Write<'_> {
             old,
         };
         self.registry.policies.admit(txn, &request)
+    }
+
+    /// The refusal of a body that is not an object of this kind; `why` in the words of Go's decoder.
+    fn undecodable(&self, why: &str) -> Status {
+        let (kind, version) = (&self.kind.kind, &self.kind.version);
+        Status::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
+        ))
     }
 
     fn invalid(&self, name: &str, errors: &[crate::field::FieldError]) -> Status {

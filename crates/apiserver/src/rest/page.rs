@@ -4,10 +4,15 @@
 //! be on the next page, relative to what is listed: `name`, or `namespace/name` in a list of all namespaces. The NUL makes it the
 //! key right after that of the last object shown. Revision -1 means: whatever is newest.
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{GeneralPurpose, general_purpose::NO_PAD},
+    prelude::BASE64_URL_SAFE_NO_PAD,
+};
 use serde_json::{Value, json};
 
 use crate::{
+    json_syntax,
     status::Status,
     store::{Place, Revision},
 };
@@ -42,12 +47,18 @@ pub(crate) fn unpinned(token: &str) -> String {
 
 /// Reads a token that was given for the same list.
 pub(crate) fn read(token: &str, namespace: Option<&str>) -> Result<Start, Status> {
-    let bytes = BASE64_URL_SAFE_NO_PAD
+    let bytes = LENIENT
         .decode(token)
-        .map_err(|error| bad(&format!(": {}", illegal(&error, token.len()))))?;
-    let body: Value = serde_json::from_slice(&bytes).map_err(|error| bad(&format!(": {error}")))?;
+        .map_err(|error| bad(&format!(": {}", illegal(&error))))?;
+    let body: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        let why = json_syntax::complaint(&bytes).unwrap_or_else(|| error.to_string());
+        bad(&format!(": {why}"))
+    })?;
     if body["v"] != "meta.k8s.io/v1" {
-        return Err(bad(": server does not recognize this encoded version"));
+        let version = body["v"].as_str().unwrap_or_default();
+        return Err(bad(&format!(
+            ": server does not recognize this encoded version {version:?}"
+        )));
     }
     let revision = match body["rv"].as_i64() {
         None | Some(0) => {
@@ -84,13 +95,18 @@ fn bad(why: &str) -> Status {
 }
 
 /// As Go words it.
-fn illegal(error: &base64::DecodeError, length: usize) -> String {
+fn illegal(error: &base64::DecodeError) -> String {
     let at = match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
-        _ => length,
+        // One character is left over, which says less than a byte.
+        base64::DecodeError::InvalidLength(length) => length.saturating_sub(1),
+        base64::DecodeError::InvalidPadding => 0,
     };
     format!("illegal base64 data at input byte {at}")
 }
+
+/// Like Go's, it does not look at bits that mean nothing.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 #[cfg(test)]
 mod tests {
@@ -141,11 +157,18 @@ mod tests {
         for start in ["../x", "/../g2/x", "a/b", "", "/"] {
             assert!(read(&crafted(start), Some("g1")).is_err(), "{start}");
         }
-        assert!(
-            read("?", None)
-                .unwrap_err()
-                .message
-                .ends_with("illegal base64 data at input byte 0")
-        );
+        for (token, why) in [
+            ("?", "illegal base64 data at input byte 0"),
+            ("bogus", "illegal base64 data at input byte 4"),
+            ("abc", "invalid character 'i' looking for beginning of value"),
+            ("e30", "server does not recognize this encoded version \"\""),
+        ] {
+            let message = read(token, None).unwrap_err().message;
+            assert_eq!(
+                message,
+                format!("invalid continue token: continue key is not valid: {why}"),
+                "{token}"
+            );
+        }
     }
 }

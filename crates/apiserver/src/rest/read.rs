@@ -112,15 +112,16 @@ fn check_options(query: &ListQuery) -> Result<(), Status> {
             forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
         }
         if query.continue_token.is_some() {
-            forbid("resourceVersionMatch is forbidden with continue");
-        }
-        if query.version_match == "Exact" && version == "0" {
-            forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            forbid("resourceVersionMatch is forbidden when continue is provided");
         }
         if !["Exact", "NotOlderThan"].contains(&query.version_match.as_str()) {
             let allowed = ["Exact", "NotOlderThan", ""];
             let given = query.version_match.as_str();
             errors.push(FieldError::not_supported("resourceVersionMatch", given, allowed));
+        }
+        if query.version_match == "Exact" && version == "0" {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(FieldError::forbidden("resourceVersionMatch", why));
         }
     }
     if query.send_initial_events {

@@ -23,7 +23,7 @@ pub(super) fn change(
     let scale = write.kind.scale.as_ref().ok_or_else(Status::no_such_path)?;
     let force = matches!(change, Change::Apply { force: true, .. });
     let outcome = match translate(write, scale, live, change)? {
-        Scaled::Object(object) => update::plain(txn, write, live, object)?,
+        Scaled::Object(object) => update::plain(txn, write, live, object, &|why| write.undecodable(why))?,
         Scaled::Applied(config) => applied::apply(txn, write, live, config, force)?,
     };
     Ok(Outcome {

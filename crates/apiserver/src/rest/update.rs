@@ -39,13 +39,12 @@ pub(crate) fn update(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, change: C
         (Some(live), change) if write.subresource == "scale" => scale::change(txn, write, &live, change),
         (Some(live), Change::Put(body)) => put(txn, write, &live, body),
         (Some(live), Change::Patch(patch)) => {
-            let mut patched = patch.apply(&served(write, &live), &write.kind.schema)?;
-            check_name(name, &mut patched)?;
-            plain(txn, write, &live, patched)
+            let patched = patch.apply(&served(write, &live), &write.kind.schema)?;
+            patched_with(txn, write, &live, &patch, patched)
         }
         (Some(live), Change::Apply { config, force }) => applied::apply(txn, write, &live, config, force),
-        (None, Change::Put(mut body)) if traits.create_on_update && write.subresource.is_empty() => {
-            check_name(name, &mut body)?;
+        (None, Change::Put(body)) if traits.create_on_update && write.subresource.is_empty() => {
+            check_name(name, &body)?;
             create(txn, write, body)
         }
         (None, Change::Apply { config, .. }) if write.subresource.is_empty() => {
@@ -57,8 +56,8 @@ pub(crate) fn update(txn: &mut Txn<'_>, write: &Write<'_>, name: &str, change: C
 
 fn put(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut body: Value) -> Result<Outcome, Status> {
     check_type(write, &mut body)?;
-    check_name(live.name(), &mut body)?;
     check_namespace(write, &mut body)?;
+    check_name(live.name(), &body)?;
     if write.kind.traits.needs_version && body.resource_version().is_empty() {
         let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
         return Err(Status::invalid(
@@ -68,18 +67,37 @@ fn put(txn: &mut Txn<'_>, write: &Write<'_>, live: &Arc<Value>, mut body: Value)
             &[error],
         ));
     }
-    plain(txn, write, live, body)
+    plain(txn, write, live, body, &|why| write.undecodable(why))
 }
 
-/// A write that owns what it changes.
+/// What a patch has made of the live object.
+fn patched_with(
+    txn: &mut Txn<'_>,
+    write: &Write<'_>,
+    live: &Arc<Value>,
+    patch: &Patch,
+    mut patched: Value,
+) -> Result<Outcome, Status> {
+    check_type(write, &mut patched)?;
+    check_namespace(write, &mut patched)?;
+    check_name(live.name(), &patched)?;
+    plain(txn, write, live, patched, &|why| {
+        let again = patch.apply(&served(write, live), &write.kind.schema);
+        again.map_or_else(
+            |status| status,
+            |patched| Status::wrong_patch(&patch.shown(patched), why),
+        )
+    })
+}
+
+/// A write that owns what it changes. `refuse` words the refusal of an object that cannot be decoded.
 pub(super) fn plain(
     txn: &mut Txn<'_>,
     write: &Write<'_>,
     live: &Arc<Value>,
     mut new: Value,
+    refuse: &dyn Fn(&str) -> Status,
 ) -> Result<Outcome, Status> {
-    check_type(write, &mut new)?;
-    check_namespace(write, &mut new)?;
     check_identity(write, live, &new)?;
     let cleared = new
         .meta("managedFields")
@@ -92,7 +110,7 @@ pub(super) fn plain(
     if write.subresource == "finalize" {
         return cascade::finalize_namespace(txn, write, live, &new);
     }
-    let warnings = conform(write, &mut new)?;
+    let warnings = conform(write, &mut new).map_err(|why| refuse(&why))?;
     let mut managers = match Managers::read(&new) {
         _ if cleared => Managers::default(),
         // Whoever knows managedFields may edit them; leaving them out does not lose them.
@@ -200,12 +218,11 @@ pub(super) fn served(write: &Write<'_>, live: &Value) -> Value {
 }
 
 /// The name in a body must be that in the path.
-pub(super) fn check_name(name: &str, object: &mut Value) -> Result<(), Status> {
+pub(super) fn check_name(name: &str, object: &Value) -> Result<(), Status> {
     match object.name() {
-        "" => {
-            object.set_meta("name", name);
-            Ok(())
-        }
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ))),
         same if same == name => Ok(()),
         other => Err(Status::bad_request(format!(
             "the name of the object ({other}) does not match the name on the URL ({name})"

@@ -97,7 +97,11 @@ impl<'a> Compiler<'a> {
             return Err(error(path, format!("{reference} is not defined")));
         };
         self.open.push(name.to_owned());
-        let schema = Arc::new(self.compile(target, name)?);
+        let mut schema = self.compile(target, name)?;
+        if name.ends_with(".resource.Quantity") {
+            schema.checks.get_or_insert_default().format = Some(QUANTITY.to_owned());
+        }
+        let schema = Arc::new(schema);
         self.open.pop();
         self.done.insert(name.to_owned(), Arc::clone(&schema));
         Ok(schema)
@@ -256,6 +260,9 @@ fn has_embedded(node: &Schema) -> bool {
             .chain(&node.items)
             .any(|field| has_embedded(field))
 }
+
+/// The format of amounts, which generated schemas only know as texts.
+pub(crate) const QUANTITY: &str = "quantity";
 
 const CHECKED: [&str; 20] = [
     "required",

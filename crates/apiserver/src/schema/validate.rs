@@ -21,7 +21,10 @@ pub(crate) enum Mode {
 pub(crate) fn validate(value: &Value, schema: &Schema, mode: Mode) -> Vec<FieldError> {
     let mut errors = Vec::new();
     walk(value, None, schema, "", mode, &mut errors);
-    repeated(value, schema, "", &mut errors);
+    // Built-in kinds have rules of their own about what may not stand somewhere twice.
+    if mode == Mode::Written {
+        repeated(value, schema, "", &mut errors);
+    }
     errors
 }
 

@@ -103,6 +103,13 @@ fn kubernetes_service(server: &Server) -> Result<(), OpenError> {
             "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
         });
         put(server, "discovery.k8s.io", "endpointslices", "default", slice)?;
+        // The same for clients of the older kind, and for nobody to copy from there.
+        let endpoints = json!({
+            "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+            "subsets": [{"addresses": [{"ip": address.ip().to_string()}],
+                         "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+        });
+        put(server, "", "endpoints", "default", endpoints)?;
     }
     Ok(())
 }

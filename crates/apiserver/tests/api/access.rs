@@ -5,7 +5,7 @@ use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccoun
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 
-use crate::fixture::{ADMIN, client, send, server};
+use crate::fixture::{ADMIN, client, send, send_with, server};
 
 async fn post(server: &ApiServer, path: &str, body: Value) -> Value {
     let answer = send(server, ADMIN, "POST", path, Some(body)).await;
@@ -237,4 +237,67 @@ async fn a_local_question_is_about_its_own_namespace() {
         elsewhere.body["details"]["causes"][0]["field"],
         "spec.resourceAttributes.namespace"
     );
+}
+
+#[tokio::test]
+async fn nobody_binds_to_a_role_that_may_yet_become_anything() {
+    let server = server();
+    members(&server).await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/m-east";
+    let may = json!([{"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["rolebindings"], "verbs": ["create"]}]);
+    post(
+        &server,
+        &format!("{rbac}/roles"),
+        json!({"metadata": {"name": "binder"}, "rules": may}),
+    )
+    .await;
+    let to = |role: &str| {
+        json!({"metadata": {"name": role}, "roleRef": {"kind": "Role", "name": role},
+               "subjects": [{"kind": "ServiceAccount", "name": "member", "namespace": "m-east"}]})
+    };
+    post(&server, &format!("{rbac}/rolebindings"), to("binder")).await;
+    let east = token(&server, "m-east", None).await;
+    let bindings = format!("{rbac}/rolebindings");
+    let missing = send(&server, &east, "POST", &bindings, Some(to("later"))).await;
+    assert_eq!(missing.code, 404);
+    assert_eq!(
+        missing.body["message"],
+        "roles.rbac.authorization.k8s.io \"later\" not found"
+    );
+    post(&server, &bindings, to("later")).await;
+}
+
+#[tokio::test]
+async fn acting_as_somebody_is_granted_like_anything_else() {
+    let server = server();
+    members(&server).await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let rules =
+        json!([{"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"], "resourceNames": ["eve"]}]);
+    post(
+        &server,
+        &format!("{rbac}/clusterroles"),
+        json!({"metadata": {"name": "as-eve"}, "rules": rules}),
+    )
+    .await;
+    let binding = json!({"metadata": {"name": "as-eve"}, "roleRef": {"kind": "ClusterRole", "name": "as-eve"},
+                         "subjects": [{"kind": "ServiceAccount", "name": "member", "namespace": "m-east"}]});
+    post(&server, &format!("{rbac}/clusterrolebindings"), binding).await;
+    let east = token(&server, "m-east", None).await;
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let ask = async |headers: &[(&str, &str)]| send_with(&server, &east, "POST", whoami, headers, json!({})).await;
+    let eve = ask(&[("impersonate-user", "eve")]).await;
+    assert_eq!(
+        eve.body["status"]["userInfo"],
+        json!({"username": "eve", "groups": ["system:authenticated"]})
+    );
+    let bob = ask(&[("impersonate-user", "bob")]).await;
+    assert_eq!(bob.code, 403);
+    assert_eq!(
+        bob.body["message"],
+        "users \"bob\" is forbidden: User \"system:serviceaccount:m-east:member\" cannot impersonate resource \"users\" in API \
+         group \"\" at the cluster scope"
+    );
+    let masters = ask(&[("impersonate-user", "eve"), ("impersonate-group", "system:masters")]).await;
+    assert_eq!(masters.code, 403, "the group is claimed too");
 }

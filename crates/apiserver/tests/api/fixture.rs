@@ -60,16 +60,53 @@ pub(crate) async fn send_as(
     accept: &str,
     body: Option<Value>,
 ) -> Answer {
-    let mut request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", content_type)
-        .header("accept", accept);
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    send_text(server, token, method, path, content_type, accept, body).await
+}
+
+/// Sends whatever text as the body.
+pub(crate) async fn send_text(
+    server: &ApiServer,
+    token: &str,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    accept: &str,
+    body: String,
+) -> Answer {
+    let headers = [("content-type", content_type), ("accept", accept)];
+    answer(server, token, method, path, &headers, body).await
+}
+
+/// Sends JSON with further headers.
+pub(crate) async fn send_with(
+    server: &ApiServer,
+    token: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Value,
+) -> Answer {
+    answer(server, token, method, path, headers, body.to_string()).await
+}
+
+async fn answer(
+    server: &ApiServer,
+    token: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: String,
+) -> Answer {
+    let mut request = http::Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
     if !token.is_empty() {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-    let response = server.router().oneshot(request.body(body).unwrap()).await.unwrap();
+    let request = request.body(Body::from(body)).unwrap();
+    let response = server.router().oneshot(request).await.unwrap();
     let code = response.status().as_u16();
     let warnings = response
         .headers()

@@ -9,6 +9,7 @@ mod crud;
 mod custom;
 mod durable;
 mod fixture;
+mod refusals;
 mod services;
 mod tokens;
 mod watches;

@@ -1,349 +1,315 @@
-//! Cells of the built-in kinds.
+//! The columns of the built-in kinds, as the real server has them.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{joined, none_if_empty, number_at};
-use crate::{
-    object::{list_at, strings_at, text_at},
-    selector::LabelSelector,
+use super::cells::{
+    api_service_available, api_service_backend, controller, count, endpoints, event_count, event_first_seen,
+    event_last_seen, event_message, event_object, event_part, event_source, external_ip, int_or_text, joined,
+    joined_field, node_address, node_info, node_roles, node_status, none_if_empty, number_at, pairs, pod_gates,
+    pod_ready, pod_restarts, pod_status, ready_of_wanted, selector, service_ports, slice_endpoints, slice_ports,
+    subjects,
 };
+use crate::object::{list_at, text_at};
 
-type Printers = &'static [(&'static str, fn(&Value) -> Value)];
+/// One column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub priority: i64,
+    pub cell: Printed,
+}
 
-/// The columns between name and age, and those after age that only `-o wide` shows.
-pub(crate) fn of(group: &str, plural: &str) -> (Printers, Printers) {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Printed {
+    Name,
+    Age,
+    Created,
+    Cell(fn(&Value) -> Value),
+    /// How long ago a time was.
+    Since(fn(&Value) -> &str),
+}
+
+const fn row(name: &'static str, kind: &'static str, priority: i64, cell: Printed) -> Row {
+    Row {
+        name,
+        kind,
+        priority,
+        cell,
+    }
+}
+
+const fn text(name: &'static str, cell: fn(&Value) -> Value) -> Row {
+    row(name, "string", 0, Printed::Cell(cell))
+}
+
+const fn integer(name: &'static str, cell: fn(&Value) -> Value) -> Row {
+    row(name, "integer", 0, Printed::Cell(cell))
+}
+
+/// A column that only `-o wide` shows.
+const fn wide(name: &'static str, cell: fn(&Value) -> Value) -> Row {
+    row(name, "string", 1, Printed::Cell(cell))
+}
+
+const NAME: Row = row("Name", "string", 0, Printed::Name);
+const AGE: Row = row("Age", "string", 0, Printed::Age);
+
+/// The columns of a built-in resource.
+pub(super) fn of(group: &str, plural: &str) -> &'static [Row] {
     match (group, plural) {
-        ("", "pods") => (
-            &[("Ready", pod_ready), ("Status", pod_status), ("Restarts", pod_restarts)],
-            &[
-                ("IP", |pod| none_if_empty(text_at(pod, &["status", "podIP"]))),
-                ("Node", |pod| none_if_empty(text_at(pod, &["spec", "nodeName"]))),
-                ("Nominated Node", |_| "<none>".into()),
-                ("Readiness Gates", |_| "<none>".into()),
-            ],
-        ),
-        ("", "services") => (
-            &[
-                ("Type", |service| text_at(service, &["spec", "type"]).into()),
-                ("Cluster-IP", |service| {
-                    none_if_empty(text_at(service, &["spec", "clusterIP"]))
-                }),
-                ("External-IP", external_ip),
-                ("Port(s)", service_ports),
-            ],
-            &[("Selector", |service| pairs(&service["spec"]["selector"]))],
-        ),
-        ("", "namespaces") => (
-            &[("Status", |namespace| text_at(namespace, &["status", "phase"]).into())],
-            &[],
-        ),
-        ("", "nodes") => (
-            &[("Status", node_status), ("Roles", node_roles)],
-            &[
-                ("Version", |node| {
-                    text_at(node, &["status", "nodeInfo", "kubeletVersion"]).into()
-                }),
-                ("Internal-IP", |node| node_address(node, "InternalIP")),
-                ("External-IP", |node| node_address(node, "ExternalIP")),
-            ],
-        ),
-        ("", "configmaps") => (
-            &[("Data", |map| (count(&map["data"]) + count(&map["binaryData"])).into())],
-            &[],
-        ),
-        ("", "secrets") => (
-            &[
-                ("Type", |secret| text_at(secret, &["type"]).into()),
-                ("Data", |secret| count(&secret["data"]).into()),
-            ],
-            &[],
-        ),
-        ("", "serviceaccounts") => (
-            &[("Secrets", |account| list_at(account, &["secrets"]).len().into())],
-            &[],
-        ),
-        ("", "events") => (
-            &[
-                ("Last Seen", |event| none_if_empty(text_at(event, &["lastTimestamp"]))),
-                ("Type", |event| text_at(event, &["type"]).into()),
-                ("Reason", |event| text_at(event, &["reason"]).into()),
-                ("Object", |event| {
-                    let of = |field| text_at(event, &["involvedObject", field]);
-                    format!("{}/{}", of("kind").to_lowercase(), of("name")).into()
-                }),
-                ("Message", |event| text_at(event, &["message"]).trim().into()),
-            ],
-            &[],
-        ),
-        ("apps", "deployments") => (
-            &[
-                ("Ready", |object| ratio(object, "readyReplicas", &["spec", "replicas"])),
-                ("Up-to-date", |object| {
-                    number_at(object, &["status", "updatedReplicas"]).into()
-                }),
-                ("Available", |object| {
-                    number_at(object, &["status", "availableReplicas"]).into()
-                }),
-            ],
-            TEMPLATE,
-        ),
-        ("apps", "replicasets") => (
-            &[
-                ("Desired", |object| number_at(object, &["spec", "replicas"]).into()),
-                ("Current", |object| number_at(object, &["status", "replicas"]).into()),
-                ("Ready", |object| number_at(object, &["status", "readyReplicas"]).into()),
-            ],
-            TEMPLATE,
-        ),
-        ("apps", "statefulsets") => (
-            &[("Ready", |object| ratio(object, "readyReplicas", &["spec", "replicas"]))],
-            CONTAINERS,
-        ),
-        ("apps", "controllerrevisions") => (
-            &[
-                ("Controller", controller),
-                ("Revision", |object| number_at(object, &["revision"]).into()),
-            ],
-            &[],
-        ),
-        ("apps", "daemonsets") => (
-            &[
-                ("Desired", |object| {
-                    number_at(object, &["status", "desiredNumberScheduled"]).into()
-                }),
-                ("Current", |object| {
-                    number_at(object, &["status", "currentNumberScheduled"]).into()
-                }),
-                ("Ready", |object| number_at(object, &["status", "numberReady"]).into()),
-                ("Up-to-date", |object| {
-                    number_at(object, &["status", "updatedNumberScheduled"]).into()
-                }),
-                ("Available", |object| {
-                    number_at(object, &["status", "numberAvailable"]).into()
-                }),
-                ("Node Selector", |object| {
-                    pairs(&object["spec"]["template"]["spec"]["nodeSelector"])
-                }),
-            ],
-            TEMPLATE,
-        ),
-        ("policy", "poddisruptionbudgets") => (
-            &[
-                ("Min Available", |budget| int_or_text(&budget["spec"]["minAvailable"])),
-                ("Max Unavailable", |budget| {
-                    int_or_text(&budget["spec"]["maxUnavailable"])
-                }),
-                ("Allowed Disruptions", |budget| {
-                    number_at(budget, &["status", "disruptionsAllowed"]).into()
-                }),
-            ],
-            &[],
-        ),
-        ("discovery.k8s.io", "endpointslices") => (
-            &[
-                ("AddressType", |slice| text_at(slice, &["addressType"]).into()),
-                ("Ports", |slice| {
-                    let ports = list_at(slice, &["ports"])
-                        .iter()
-                        .filter_map(|port| port["port"].as_u64());
-                    let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
-                    if ports.is_empty() {
-                        "<unset>".into()
-                    } else {
-                        ports.join(",").into()
-                    }
-                }),
-                ("Endpoints", |slice| {
-                    let all = list_at(slice, &["endpoints"])
-                        .iter()
-                        .flat_map(|one| strings_at(one, &["addresses"]));
-                    let all: Vec<&str> = all.collect();
-                    let shown = all.iter().take(3).copied().collect::<Vec<_>>().join(",");
-                    match all.len() {
-                        0 => "<unset>".into(),
-                        1..=3 => shown.into(),
-                        more => format!("{shown} + {} more...", more - 3).into(),
-                    }
-                }),
-            ],
-            &[],
-        ),
-        ("coordination.k8s.io", "leases") => (
-            &[("Holder", |lease| text_at(lease, &["spec", "holderIdentity"]).into())],
-            &[],
-        ),
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => (
-            &[("Role", |binding| {
-                let of = |field| text_at(binding, &["roleRef", field]);
-                format!("{}/{}", of("kind"), of("name")).into()
-            })],
-            &[],
-        ),
-        ("networking.k8s.io", "servicecidrs") => (&[("CIDRs", |cidr| joined(cidr, &["spec", "cidrs"]))], &[]),
-        _ => (&[], &[]),
+        ("", "pods") => PODS,
+        ("", "services") => SERVICES,
+        ("", "namespaces") => NAMESPACES,
+        ("", "nodes") => NODES,
+        ("", "configmaps") => CONFIG_MAPS,
+        ("", "secrets") => SECRETS,
+        ("", "serviceaccounts") => SERVICE_ACCOUNTS,
+        ("", "endpoints") => ENDPOINTS,
+        ("" | "events.k8s.io", "events") => EVENTS,
+        ("apps", "deployments") => DEPLOYMENTS,
+        ("apps", "replicasets") => REPLICA_SETS,
+        ("apps", "statefulsets") => STATEFUL_SETS,
+        ("apps", "daemonsets") => DAEMON_SETS,
+        ("apps", "controllerrevisions") => REVISIONS,
+        ("policy", "poddisruptionbudgets") => BUDGETS,
+        ("discovery.k8s.io", "endpointslices") => SLICES,
+        ("coordination.k8s.io", "leases") => LEASES,
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => BINDINGS,
+        ("networking.k8s.io", "servicecidrs") => SERVICE_RANGES,
+        ("networking.k8s.io", "networkpolicies") => NETWORK_POLICIES,
+        ("apiregistration.k8s.io", "apiservices") => API_SERVICES,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => POLICIES,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => POLICY_BINDINGS,
+        _ => OTHERS,
     }
 }
 
-const TEMPLATE: Printers = &[
-    CONTAINERS[0],
-    CONTAINERS[1],
-    ("Selector", |object| {
-        none_if_empty(&LabelSelector::text_of(&object["spec"]["selector"]))
+/// Kinds that nobody has written columns for.
+const OTHERS: &[Row] = &[NAME, row("Created At", "date", 0, Printed::Created)];
+
+const PODS: &[Row] = &[
+    NAME,
+    text("Ready", pod_ready),
+    text("Status", pod_status),
+    text("Restarts", pod_restarts),
+    AGE,
+    wide("IP", |pod| none_if_empty(text_at(pod, &["status", "podIP"]))),
+    wide("Node", |pod| none_if_empty(text_at(pod, &["spec", "nodeName"]))),
+    wide("Nominated Node", |pod| {
+        none_if_empty(text_at(pod, &["status", "nominatedNodeName"]))
     }),
-];
-const CONTAINERS: Printers = &[
-    ("Containers", |object| joined_field(object, "name")),
-    ("Images", |object| joined_field(object, "image")),
+    wide("Readiness Gates", pod_gates),
 ];
 
-/// `deployment.apps/web`: which object made this one.
-fn controller(object: &Value) -> Value {
-    let owners = list_at(object, &["metadata", "ownerReferences"]);
-    let Some(owner) = owners.iter().find(|owner| owner["controller"] == true) else {
-        return "<none>".into();
-    };
-    let of = |field| text_at(owner, &[field]);
-    let kind = of("kind").to_lowercase();
-    match of("apiVersion").split_once('/') {
-        Some((group, _)) => format!("{kind}.{group}/{}", of("name")).into(),
-        None => format!("{kind}/{}", of("name")).into(),
-    }
-}
+const SERVICES: &[Row] = &[
+    NAME,
+    text("Type", |service| text_at(service, &["spec", "type"]).into()),
+    text("Cluster-IP", |service| {
+        none_if_empty(text_at(service, &["spec", "clusterIP"]))
+    }),
+    text("External-IP", external_ip),
+    text("Port(s)", service_ports),
+    AGE,
+    wide("Selector", |service| pairs(&service["spec"]["selector"])),
+];
 
-fn joined_field(object: &Value, field: &str) -> Value {
-    let containers = list_at(object, &["spec", "template", "spec", "containers"]);
-    containers
-        .iter()
-        .filter_map(|container| container[field].as_str())
-        .collect::<Vec<_>>()
-        .join(",")
-        .into()
-}
+const NAMESPACES: &[Row] = &[
+    NAME,
+    text("Status", |namespace| text_at(namespace, &["status", "phase"]).into()),
+    AGE,
+];
 
-/// A number or a share.
-fn int_or_text(value: &Value) -> Value {
-    match value {
-        Value::Null => "N/A".into(),
-        Value::String(share) => share.clone().into(),
-        number => number.to_string().into(),
-    }
-}
+const NODES: &[Row] = &[
+    NAME,
+    text("Status", node_status),
+    text("Roles", node_roles),
+    AGE,
+    text("Version", |node| {
+        text_at(node, &["status", "nodeInfo", "kubeletVersion"]).into()
+    }),
+    wide("Internal-IP", |node| node_address(node, "InternalIP")),
+    wide("External-IP", |node| node_address(node, "ExternalIP")),
+    wide("OS-Image", |node| node_info(node, "osImage")),
+    wide("Kernel-Version", |node| node_info(node, "kernelVersion")),
+    wide("Container-Runtime", |node| node_info(node, "containerRuntimeVersion")),
+];
 
-fn count(map: &Value) -> usize {
-    map.as_object().map_or(0, serde_json::Map::len)
-}
+const CONFIG_MAPS: &[Row] = &[
+    NAME,
+    text("Data", |map| (count(&map["data"]) + count(&map["binaryData"])).into()),
+    AGE,
+];
 
-fn pairs(map: &Value) -> Value {
-    let pairs = map
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| match value.as_str() {
-            Some(text) => format!("{key}={text}"),
-            None => key.clone(),
-        });
-    none_if_empty(&pairs.collect::<Vec<_>>().join(","))
-}
+const SECRETS: &[Row] = &[
+    NAME,
+    text("Type", |secret| text_at(secret, &["type"]).into()),
+    text("Data", |secret| count(&secret["data"]).into()),
+    AGE,
+];
 
-fn ratio(object: &Value, ready: &str, wanted: &[&str]) -> Value {
-    format!(
-        "{}/{}",
-        number_at(object, &["status", ready]),
-        number_at(object, wanted)
-    )
-    .into()
-}
+const SERVICE_ACCOUNTS: &[Row] = &[
+    NAME,
+    text("Secrets", |account| list_at(account, &["secrets"]).len().into()),
+    AGE,
+];
 
-fn pod_ready(pod: &Value) -> Value {
-    let ready = list_at(pod, &["status", "containerStatuses"])
-        .iter()
-        .filter(|one| one["ready"] == true)
-        .count();
-    format!("{ready}/{}", list_at(pod, &["spec", "containers"]).len()).into()
-}
+const ENDPOINTS: &[Row] = &[NAME, text("Endpoints", endpoints), AGE];
 
-fn pod_status(pod: &Value) -> Value {
-    if pod["metadata"].get("deletionTimestamp").is_some() {
-        return "Terminating".into();
-    }
-    let reason = |state: &str| {
-        let statuses = list_at(pod, &["status", "containerStatuses"]).iter();
-        statuses
-            .map(|one| text_at(one, &["state", state, "reason"]))
-            .find(|reason| !reason.is_empty())
-    };
-    let given = text_at(pod, &["status", "reason"]);
-    let phase = text_at(pod, &["status", "phase"]);
-    let shown = Some(given)
-        .filter(|text| !text.is_empty())
-        .or(reason("waiting"))
-        .or(reason("terminated"));
-    shown.unwrap_or(phase).into()
-}
+const EVENTS: &[Row] = &[
+    row("Last Seen", "string", 0, Printed::Since(event_last_seen)),
+    text("Type", |event| text_at(event, &["type"]).into()),
+    text("Reason", |event| text_at(event, &["reason"]).into()),
+    text("Object", event_object),
+    wide("Subobject", |event| event_part(event, "fieldPath").into()),
+    wide("Source", event_source),
+    text("Message", event_message),
+    row("First Seen", "string", 1, Printed::Since(event_first_seen)),
+    wide("Count", event_count),
+    wide("Name", |event| text_at(event, &["metadata", "name"]).into()),
+];
 
-fn pod_restarts(pod: &Value) -> Value {
-    let statuses = list_at(pod, &["status", "containerStatuses"]).iter();
-    statuses
-        .map(|one| one["restartCount"].as_u64().unwrap_or_default())
-        .sum::<u64>()
-        .to_string()
-        .into()
-}
+const DEPLOYMENTS: &[Row] = &[
+    NAME,
+    text("Ready", ready_of_wanted),
+    text("Up-to-date", |object| {
+        number_at(object, &["status", "updatedReplicas"]).into()
+    }),
+    text("Available", |object| {
+        number_at(object, &["status", "availableReplicas"]).into()
+    }),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
 
-fn external_ip(service: &Value) -> Value {
-    let mut all: Vec<&str> = strings_at(service, &["spec", "externalIPs"]);
-    let ingress = list_at(service, &["status", "loadBalancer", "ingress"]);
-    all.extend(
-        ingress
-            .iter()
-            .map(|one| text_at(one, &["ip"]))
-            .filter(|ip| !ip.is_empty()),
-    );
-    match (text_at(service, &["spec", "type"]), all.is_empty()) {
-        ("ExternalName", _) => text_at(service, &["spec", "externalName"]).into(),
-        ("LoadBalancer", true) => "<pending>".into(),
-        (_, true) => "<none>".into(),
-        _ => all.join(",").into(),
-    }
-}
+const REPLICA_SETS: &[Row] = &[
+    NAME,
+    integer("Desired", |object| number_at(object, &["spec", "replicas"]).into()),
+    integer("Current", |object| number_at(object, &["status", "replicas"]).into()),
+    integer("Ready", |object| number_at(object, &["status", "readyReplicas"]).into()),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
 
-fn service_ports(service: &Value) -> Value {
-    let ports = list_at(service, &["spec", "ports"]).iter().map(|port| {
-        let node = port["nodePort"]
-            .as_u64()
-            .map(|node| format!(":{node}"))
-            .unwrap_or_default();
-        format!("{}{node}/{}", port["port"], text_at(port, &["protocol"]))
-    });
-    none_if_empty(&ports.collect::<Vec<_>>().join(","))
-}
+const STATEFUL_SETS: &[Row] = &[NAME, text("Ready", ready_of_wanted), AGE, CONTAINERS, IMAGES];
 
-fn node_status(node: &Value) -> Value {
-    let ready = list_at(node, &["status", "conditions"])
-        .iter()
-        .find(|one| one["type"] == "Ready");
-    let mut status = match ready.map(|one| text_at(one, &["status"])) {
-        Some("True") => "Ready".to_owned(),
-        Some(_) => "NotReady".to_owned(),
-        None => "Unknown".to_owned(),
-    };
-    if node["spec"]["unschedulable"] == json!(true) {
-        status.push_str(",SchedulingDisabled");
-    }
-    status.into()
-}
+const DAEMON_SETS: &[Row] = &[
+    NAME,
+    integer("Desired", |object| {
+        number_at(object, &["status", "desiredNumberScheduled"]).into()
+    }),
+    integer("Current", |object| {
+        number_at(object, &["status", "currentNumberScheduled"]).into()
+    }),
+    integer("Ready", |object| number_at(object, &["status", "numberReady"]).into()),
+    integer("Up-to-date", |object| {
+        number_at(object, &["status", "updatedNumberScheduled"]).into()
+    }),
+    integer("Available", |object| {
+        number_at(object, &["status", "numberAvailable"]).into()
+    }),
+    text("Node Selector", |object| {
+        pairs(&object["spec"]["template"]["spec"]["nodeSelector"])
+    }),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
 
-fn node_roles(node: &Value) -> Value {
-    let labels = node["metadata"]["labels"].as_object().into_iter().flatten();
-    let roles: Vec<&str> = labels
-        .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"))
-        .collect();
-    none_if_empty(&roles.join(","))
-}
+const CONTAINERS: Row = wide("Containers", |object| joined_field(object, "name"));
+const IMAGES: Row = wide("Images", |object| joined_field(object, "image"));
+const SELECTOR: Row = wide("Selector", |object| selector(&object["spec"]["selector"]));
 
-fn node_address(node: &Value, kind: &str) -> Value {
-    let found = list_at(node, &["status", "addresses"])
-        .iter()
-        .find(|one| one["type"] == kind);
-    none_if_empty(found.map_or("", |one| text_at(one, &["address"])))
-}
+const REVISIONS: &[Row] = &[
+    NAME,
+    text("Controller", controller),
+    text("Revision", |object| number_at(object, &["revision"]).into()),
+    AGE,
+];
+
+const BUDGETS: &[Row] = &[
+    NAME,
+    text("Min Available", |budget| int_or_text(&budget["spec"]["minAvailable"])),
+    text("Max Unavailable", |budget| {
+        int_or_text(&budget["spec"]["maxUnavailable"])
+    }),
+    integer("Allowed Disruptions", |budget| {
+        number_at(budget, &["status", "disruptionsAllowed"]).into()
+    }),
+    AGE,
+];
+
+const SLICES: &[Row] = &[
+    NAME,
+    text("AddressType", |slice| text_at(slice, &["addressType"]).into()),
+    text("Ports", slice_ports),
+    text("Endpoints", slice_endpoints),
+    AGE,
+];
+
+const LEASES: &[Row] = &[
+    NAME,
+    text("Holder", |lease| text_at(lease, &["spec", "holderIdentity"]).into()),
+    AGE,
+];
+
+const BINDINGS: &[Row] = &[
+    NAME,
+    text("Role", |binding| {
+        let of = |field| text_at(binding, &["roleRef", field]);
+        format!("{}/{}", of("kind"), of("name")).into()
+    }),
+    AGE,
+    wide("Users", |binding| subjects(binding, "User")),
+    wide("Groups", |binding| subjects(binding, "Group")),
+    wide("ServiceAccounts", |binding| subjects(binding, "ServiceAccount")),
+];
+
+const SERVICE_RANGES: &[Row] = &[NAME, text("CIDRs", |cidr| joined(cidr, &["spec", "cidrs"])), AGE];
+
+const NETWORK_POLICIES: &[Row] = &[
+    NAME,
+    text("Pod-Selector", |policy| selector(&policy["spec"]["podSelector"])),
+    AGE,
+];
+
+const API_SERVICES: &[Row] = &[
+    NAME,
+    text("Service", api_service_backend),
+    text("Available", api_service_available),
+    AGE,
+];
+
+const POLICIES: &[Row] = &[
+    NAME,
+    integer("Validations", |policy| {
+        list_at(policy, &["spec", "validations"]).len().into()
+    }),
+    text("ParamKind", |policy| {
+        let of = |field| text_at(policy, &["spec", "paramKind", field]);
+        match of("kind") {
+            "" => "<unset>".into(),
+            kind => format!("{}/{kind}", of("apiVersion")).into(),
+        }
+    }),
+    AGE,
+];
+
+const POLICY_BINDINGS: &[Row] = &[
+    NAME,
+    text("PolicyName", |binding| text_at(binding, &["spec", "policyName"]).into()),
+    text("ParamRef", |binding| {
+        let of = |field| text_at(binding, &["spec", "paramRef", field]);
+        match (of("namespace"), of("name")) {
+            (_, "") => "<unset>".into(),
+            ("", name) => name.into(),
+            (namespace, name) => format!("{namespace}/{name}").into(),
+        }
+    }),
+    AGE,
+];

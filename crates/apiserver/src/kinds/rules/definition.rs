@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Rules};
+use super::{Context, Rules, structural};
 use crate::{
     field::FieldError,
-    kinds::custom,
+    kinds::{custom, names},
     object::{Object as _, child_mut, list_at, set_default, text_at},
     status::Status,
 };
@@ -49,7 +49,8 @@ impl Rules for Definitions {
             let detail = "must be spec.names.plural+\".\"+spec.group";
             errors.push(FieldError::invalid("metadata.name", object.name(), detail));
         }
-        if !["Cluster", "Namespaced"].contains(&text(&["scope"])) {
+        errors.extend(wrong_group(object, text(&["group"]), old));
+        if !["", "Cluster", "Namespaced"].contains(&text(&["scope"])) {
             errors.push(FieldError::not_supported(
                 "spec.scope",
                 text(&["scope"]),
@@ -71,6 +72,13 @@ impl Rules for Definitions {
         }
         for (n, version) in versions.iter().enumerate() {
             errors.extend(wrong_schema(version, n));
+            errors.extend(wrong_columns(version, n));
+        }
+        for field in ["plural", "kind"]
+            .into_iter()
+            .filter(|field| text(&["names", field]).is_empty())
+        {
+            errors.push(FieldError::required(format!("spec.names.{field}"), ""));
         }
         if let Some(old) = old {
             let fixed: &[&[&str]] = &[&["spec", "group"], &["spec", "names", "plural"]];
@@ -84,17 +92,66 @@ impl Rules for Definitions {
     }
 }
 
+/// A group is a domain, so that nobody else has it; those of Kubernetes need its consent.
+fn wrong_group(object: &Value, group: &str, old: Option<&Value>) -> Vec<FieldError> {
+    if group.is_empty() {
+        return vec![FieldError::required("spec.group", "")];
+    }
+    let wrong = names::wrong_subdomain(group);
+    if !wrong.is_empty() {
+        return vec![FieldError::invalid("spec.group", group, wrong.join(","))];
+    }
+    if !group.contains('.') {
+        return vec![FieldError::invalid(
+            "spec.group",
+            group,
+            "should be a domain with at least one dot",
+        )];
+    }
+    let is_kubernetes = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
+    if old.is_some() || !["k8s.io", "kubernetes.io"].into_iter().any(is_kubernetes) {
+        return Vec::new();
+    }
+    let at = format!("metadata.annotations[{APPROVAL}]");
+    let approval = text_at(object, &["metadata", "annotations", APPROVAL]);
+    let needs = format!("protected groups must have approval annotation {APPROVAL:?}");
+    let see = "see https://github.com/kubernetes/enhancements/pull/1111";
+    match approval {
+        "" => vec![FieldError::required(at, format!("{needs}, {see}"))],
+        given if given.starts_with("unapproved") || given.contains("://") => Vec::new(),
+        given => {
+            let why = format!("{needs} with either a URL or a reason starting with \"unapproved\", {see}");
+            vec![FieldError::invalid(at, given, why)]
+        }
+    }
+}
+
+fn wrong_columns(version: &Value, n: usize) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (m, column) in list_at(version, &["additionalPrinterColumns"]).iter().enumerate() {
+        let at = |field: &str| format!("spec.versions[{n}].additionalPrinterColumns[{m}].{field}");
+        for field in ["name", "type", "jsonPath"] {
+            if text_at(column, &[field]).is_empty() {
+                errors.push(FieldError::required(at(field), ""));
+            }
+        }
+        let kind = text_at(column, &["type"]);
+        let known = ["boolean", "date", "integer", "number", "string"];
+        if !kind.is_empty() && !known.contains(&kind) {
+            errors.push(FieldError::not_supported(at("type"), kind, known));
+        }
+    }
+    errors
+}
+
 fn wrong_schema(version: &Value, n: usize) -> Vec<FieldError> {
     let at = format!("spec.versions[{n}].schema.openAPIV3Schema");
     let Some(schema) = version.get("schema").and_then(|schema| schema.get("openAPIV3Schema")) else {
         return vec![FieldError::required(at, "schemas are required")];
     };
-    if schema["type"] != "object" {
-        return vec![FieldError::invalid(
-            format!("{at}.type"),
-            schema["type"].clone(),
-            "must be object at the root",
-        )];
+    let wrong = structural::check(schema, &at);
+    if !wrong.is_empty() {
+        return wrong;
     }
     match custom::schema_and_rules(version, n) {
         Ok((_, wrong_rules)) => wrong_rules,
@@ -166,3 +223,6 @@ pub(super) fn set_condition(status: &mut Value, kind: &str, state: &str, reason:
         None => conditions.push(condition.into()),
     }
 }
+
+/// Says where Kubernetes agreed to a definition in one of its own groups.
+const APPROVAL: &str = "api-approved.kubernetes.io";

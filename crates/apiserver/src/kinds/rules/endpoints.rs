@@ -37,7 +37,9 @@ impl Rules for EndpointSlices {
             seen.push(name);
         }
         let family = text_at(object, &["addressType"]);
-        if !["IPv4", "IPv6", "FQDN"].contains(&family) {
+        if family.is_empty() {
+            errors.push(FieldError::required("addressType", ""));
+        } else if !["IPv4", "IPv6", "FQDN"].contains(&family) {
             errors.push(FieldError::not_supported(
                 "addressType",
                 family,

@@ -14,6 +14,7 @@ use crate::{
 mod aggregation;
 mod budget;
 mod config;
+mod containers;
 mod definition;
 mod endpoints;
 mod event;
@@ -25,9 +26,11 @@ mod pod;
 mod policy;
 mod rbac;
 mod revision;
+mod selectors;
 mod service;
 mod service_range;
 mod stateful;
+mod structural;
 mod workload;
 
 pub(crate) use aggregation::ApiServices;

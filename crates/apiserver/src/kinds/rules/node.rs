@@ -1,11 +1,12 @@
 //! Node.
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{Context, Rules, conditions};
 use crate::{
     field::FieldError,
-    object::{child_mut, set_default, text_at},
+    object::{child_mut, set_default, strings_at, text_at},
     status::Status,
 };
 
@@ -41,6 +42,12 @@ impl Rules for Nodes {
     }
 
     fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        for (n, prefix) in strings_at(object, &["spec", "podCIDRs"]).into_iter().enumerate() {
+            if prefix.parse::<IpNet>().is_err() {
+                let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+                return vec![FieldError::invalid(format!("spec.podCIDRs[{n}]"), prefix, why)];
+            }
+        }
         let before = old.map(|old| &old["spec"]["podCIDRs"]).filter(|cidrs| !cidrs.is_null());
         match before {
             Some(before) if *before != object["spec"]["podCIDRs"] => {

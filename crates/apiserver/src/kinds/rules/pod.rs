@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Rules, conditions};
+use super::{Context, Rules, conditions, containers};
 use crate::{
     field::FieldError,
-    object::{child_mut, list_at, set_default, text_at},
+    object::{child_mut, list_at, set_default},
     status::Status,
 };
 
@@ -43,20 +43,7 @@ impl Rules for Pods {
     }
 
     fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let containers = list_at(object, &["spec", "containers"]);
-        if containers.is_empty() {
-            errors.push(FieldError::required("spec.containers", ""));
-        }
-        for (n, container) in containers.iter().enumerate() {
-            if text_at(container, &["image"]).is_empty() {
-                errors.push(FieldError::required(format!("spec.containers[{n}].image"), ""));
-            }
-            let name = text_at(container, &["name"]);
-            if containers[..n].iter().any(|other| other["name"] == name) {
-                errors.push(FieldError::duplicate(format!("spec.containers[{n}].name"), name));
-            }
-        }
+        let mut errors = containers::check(&object["spec"], "spec");
         for field in ["containers", "initContainers"] {
             let count = |pod: &Value| list_at(pod, &["spec", field]).len();
             if old.is_some_and(|old| count(old) != count(object)) {

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::Rules;
+use super::{Rules, selectors};
 use crate::{
     field::FieldError,
     object::{child_mut, list_at, set_default, text_at},
@@ -33,7 +33,7 @@ impl Rules for NetworkPolicies {
     }
 
     fn validate(&self, object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = Vec::new();
+        let mut errors = selectors::check(&object["spec"]["podSelector"], "spec.podSelector");
         for (direction, side) in [("ingress", "from"), ("egress", "to")] {
             for (n, rule) in list_at(object, &["spec", direction]).iter().enumerate() {
                 let at = format!("spec.{direction}[{n}]");
@@ -91,12 +91,14 @@ fn wrong_port(port: &Value, at: &str) -> Vec<FieldError> {
 
 fn wrong_peer(peer: &Value, at: &str) -> Vec<FieldError> {
     let block = &peer["ipBlock"];
-    let selects = ["podSelector", "namespaceSelector"]
-        .iter()
-        .any(|field| peer[field].is_object());
+    let fields = ["podSelector", "namespaceSelector"];
+    let selects = fields.iter().any(|field| peer[field].is_object());
     if !block.is_object() {
         return match selects {
-            true => Vec::new(),
+            true => {
+                let wrong = |field| selectors::check(&peer[field], &format!("{at}.{field}"));
+                fields.into_iter().flat_map(wrong).collect()
+            }
             false => vec![FieldError::required(at, "must specify a peer")],
         };
     }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Context, Rules, conditions, immutable, pod};
+use super::{Context, Rules, conditions, containers, immutable, pod, selectors};
 use crate::{
     field::FieldError,
-    object::{child_mut, set_default},
+    object::{child_mut, list_at, set_default, text_at},
     selector::LabelSelector,
     status::Status,
 };
@@ -106,15 +106,40 @@ pub(super) fn rolling(strategy: &mut Value, parameters: Value) {
 
 pub(super) fn checked(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let selector = &object["spec"]["selector"];
-    let labels = &object["spec"]["template"]["metadata"]["labels"];
-    if !selector.is_null() && !LabelSelector::from_object(selector).matches(labels.as_object()) {
-        let detail = "`selector` does not match template `labels`";
+    let spec = &object["spec"];
+    for field in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
+        if let Some(count) = spec[field].as_i64().filter(|count| *count < 0) {
+            let why = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid(format!("spec.{field}"), count, why));
+        }
+    }
+    errors.extend(selectors::check(&spec["selector"], "spec.selector"));
+    let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
+    let selects = |field: &str| selector[field].as_object().is_some_and(|map| !map.is_empty());
+    if selector.is_object() && !selects("matchLabels") && list_at(selector, &["matchExpressions"]).is_empty() {
+        let kind = match text_at(object, &["kind"]) {
+            // The real server takes one of these for the other.
+            "ReplicaSet" => "deployment".to_owned(),
+            kind => kind.to_lowercase(),
+        };
+        let why = format!("empty selector is invalid for {kind}");
+        errors.push(FieldError::invalid("spec.selector", selector.clone(), why));
+    } else if selector.is_object() && !LabelSelector::from_object(selector).matches(labels.as_object()) {
+        let why = "`selector` does not match template `labels`";
         errors.push(FieldError::invalid(
             "spec.template.metadata.labels",
             labels.clone(),
-            detail,
+            why,
         ));
+    }
+    // A StatefulSet's pods have volumes that their template does not name.
+    if object["kind"] != "StatefulSet" {
+        errors.extend(containers::check(&spec["template"]["spec"], "spec.template.spec"));
+    }
+    let policy = text_at(spec, &["template", "spec", "restartPolicy"]);
+    if ["OnFailure", "Never"].contains(&policy) {
+        let at = "spec.template.spec.restartPolicy";
+        errors.push(FieldError::not_supported(at, policy, ["Always"]));
     }
     if let Some(old) = old {
         errors.extend(immutable(old, object, &["spec", "selector"]));
