@@ -19,6 +19,7 @@ use crate::{
 
 mod backup;
 mod body;
+mod checks;
 mod discovery;
 mod duplicates;
 mod impersonate;

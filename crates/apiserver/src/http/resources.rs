@@ -6,7 +6,12 @@ use axum::{body::Body, response::Response};
 use serde_json::{Value, json};
 
 use super::{
-    Call, body, check_allowed, duplicates, negotiate::Shape, respond, reviews, route::Target, shape::Viewer, watch,
+    Call, body, check_allowed,
+    checks::{check_scope, check_table, wrong_manager},
+    duplicates, respond, reviews,
+    route::Target,
+    shape::Viewer,
+    watch,
 };
 use crate::{
     field::FieldError,
@@ -49,9 +54,7 @@ pub(crate) async fn answer(
         check_table(&call)?;
     }
     let namespace = if kind.namespaced { target.namespace.as_str() } else { "" };
-    if !kind.namespaced && !target.namespace.is_empty() && target.plural != "namespaces" {
-        return Err(Status::no_such_path());
-    }
+    check_scope(kind, &target, verb)?;
     let request = Request {
         server,
         call: &call,
@@ -91,30 +94,6 @@ pub(crate) async fn answer(
         _ => request.delete_collection(body).await,
     }?;
     Ok(respond::warn(response, &warnings))
-}
-
-/// Rows of a Table carry what the client names, if that is something that they can carry.
-fn check_table(call: &Call) -> Result<(), Status> {
-    let include = call.query.text("includeObject");
-    if call.accept.shape() != Shape::Table || ["", "None", "Metadata", "Object"].contains(&include) {
-        return Ok(());
-    }
-    let detail = "must be 'Metadata', 'Object', 'None', or empty";
-    let error = FieldError::invalid("includeObject", include, detail);
-    Err(Status::bad_request(format!(
-        "Unable to convert to Table as requested: {error}"
-    )))
-}
-
-/// What is wrong with the name of a field manager.
-fn wrong_manager(name: &str) -> Option<FieldError> {
-    if name.len() > 128 {
-        return Some(FieldError::too_long("fieldManager", 128));
-    }
-    let is_unseen = |c: &char| c.is_control() || (c.is_whitespace() && *c != ' ');
-    let (at, unseen) = name.char_indices().find(|(_, c)| is_unseen(c))?;
-    let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(unseen));
-    Some(FieldError::invalid("fieldManager", name, detail))
 }
 
 /// A group and version that is built in knows its resources; everything else is a path like any other.

@@ -134,7 +134,11 @@ fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
         return 0;
     }
     let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64();
-    options.grace_seconds.or(own).unwrap_or(30).max(0)
+    match options.grace_seconds.or(own).unwrap_or(30) {
+        // What makes no sense is taken for: soon.
+        ..0 => 1,
+        seconds => seconds,
+    }
 }
 
 fn check_preconditions(write: &Write<'_>, live: &Value, options: &DeleteOptions) -> Result<(), Status> {

@@ -58,7 +58,8 @@ fn walk(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, mode: M
         ));
     }
     if let Some(checks) = &schema.checks {
-        check(value, old, checks, path, mode, errors);
+        let needs = |name: &str| mode == Mode::Written || !is_zero_when_absent(schema.field_or_any(name).kind);
+        check(value, old, checks, path, mode, &needs, errors);
     }
     match value {
         Value::Object(map) => {
@@ -96,11 +97,20 @@ fn repeated(value: &Value, schema: &Schema, path: &str, errors: &mut Vec<FieldEr
     }
 }
 
-fn check(value: &Value, old: Option<&Value>, checks: &Checks, path: &str, mode: Mode, errors: &mut Vec<FieldError>) {
+fn check(
+    value: &Value,
+    old: Option<&Value>,
+    checks: &Checks,
+    path: &str,
+    mode: Mode,
+    needs: &dyn Fn(&str) -> bool,
+    errors: &mut Vec<FieldError>,
+) {
     if let Value::Object(map) = value
         && !(mode == Mode::Generated && is_lenient(path))
     {
-        for name in checks.required.iter().filter(|name| !map.contains_key(*name)) {
+        let missing = checks.required.iter().filter(|name| !map.contains_key(*name));
+        for name in missing.filter(|name| needs(name)) {
             errors.push(FieldError::required(join(path, name), ""));
         }
     }
@@ -284,6 +294,11 @@ fn fits(value: &Value, kind: Type) -> bool {
         Type::Boolean => value.is_boolean(),
         Type::IntOrString => value.is_number() || value.is_string(),
     }
+}
+
+/// Numbers and truth values that nobody states are zero in Go, where no schema asks for them; rules may not like the zero.
+fn is_zero_when_absent(kind: Type) -> bool {
+    matches!(kind, Type::Integer | Type::Number | Type::Boolean)
 }
 
 /// Where generated schemas demand more than the real server does.

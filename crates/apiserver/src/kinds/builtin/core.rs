@@ -102,7 +102,7 @@ pub(super) static ROWS: &[Row] = &[
         true,
         "io.k8s.api.core.v1.Endpoints",
         PLAIN,
-        &rules::Plain,
+        &rules::Endpoints,
     ),
     row(
         "events.k8s.io",

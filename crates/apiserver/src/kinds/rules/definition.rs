@@ -80,6 +80,16 @@ impl Rules for Definitions {
         {
             errors.push(FieldError::required(format!("spec.names.{field}"), ""));
         }
+        for (n, stored) in list_at(object, &["status", "storedVersions"]).iter().enumerate() {
+            if !versions.iter().any(|version| version["name"] == *stored) {
+                let name = stored.as_str().unwrap_or_default();
+                let why = format!(
+                    "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a \
+                     storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+                );
+                errors.push(FieldError::invalid(format!("status.storedVersions[{n}]"), name, why));
+            }
+        }
         if let Some(old) = old {
             let fixed: &[&[&str]] = &[&["spec", "group"], &["spec", "names", "plural"]];
             // Nothing is stored yet that these would matter to before it is served.

@@ -1,4 +1,4 @@
-//! EndpointSlice.
+//! EndpointSlice, and the older Endpoints.
 
 use std::net::IpAddr;
 
@@ -57,6 +57,35 @@ impl Rules for EndpointSlices {
     }
 }
 
+/// The older kind: addresses and ports in subsets.
+#[derive(Debug)]
+pub(crate) struct Endpoints;
+
+impl Rules for Endpoints {
+    fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if old.is_some_and(|old| old["subsets"] == object["subsets"]) {
+            return errors;
+        }
+        for (n, subset) in list_at(object, &["subsets"]).iter().enumerate() {
+            let both = ["addresses", "notReadyAddresses"];
+            if both.iter().all(|field| list_at(subset, &[field]).is_empty()) {
+                let why = "must specify `addresses` or `notReadyAddresses`";
+                errors.push(FieldError::required(format!("subsets[{n}]"), why));
+            }
+            for field in both {
+                for (m, address) in list_at(subset, &[field]).iter().enumerate() {
+                    let ip = text_at(address, &["ip"]);
+                    let family = if ip.contains(':') { "IPv6" } else { "IPv4" };
+                    let at = format!("subsets[{n}].{field}[{m}].ip");
+                    errors.extend(wrong_address(family, ip).map(|why| FieldError::invalid(at, ip, why)));
+                }
+            }
+        }
+        errors
+    }
+}
+
 fn wrong_endpoints(object: &Value, family: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (n, endpoint) in list_at(object, &["endpoints"]).iter().enumerate() {
@@ -106,6 +135,25 @@ fn wrong_address(family: &str, address: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subsets_lead_somewhere() {
+        let wrong = |subset: &Value| -> Vec<String> {
+            let errors = Endpoints.validate(&serde_json::json!({"subsets": [subset]}), None);
+            errors.iter().map(ToString::to_string).collect()
+        };
+        assert!(wrong(&serde_json::json!({"addresses": [{"ip": "10.0.0.1"}, {"ip": "2001:db8::1"}]})).is_empty());
+        assert_eq!(
+            wrong(&serde_json::json!({"addresses": [{"ip": "127.0.0.1"}]})),
+            [
+                "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)"
+            ]
+        );
+        assert_eq!(
+            wrong(&serde_json::json!({})),
+            ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]
+        );
+    }
 
     #[test]
     fn addresses_must_be_of_their_family_and_reachable() {

@@ -37,7 +37,7 @@ pub(crate) use aggregation::ApiServices;
 pub(crate) use budget::DisruptionBudgets;
 pub(crate) use config::{ConfigMaps, Secrets};
 pub(crate) use definition::{Definitions, condition_status, set_terminating};
-pub(crate) use endpoints::EndpointSlices;
+pub(crate) use endpoints::{EndpointSlices, Endpoints};
 pub(crate) use event::{Events, NewEvents};
 pub(crate) use lease::Leases;
 pub(crate) use namespace::Namespaces;
