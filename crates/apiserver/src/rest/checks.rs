@@ -143,12 +143,14 @@ pub(crate) fn check_object(write: &Write<'_>, object: &Value, old: Option<&Value
     }
     errors.extend(validate(object, &write.kind.schema, Mode::Generated));
     errors.extend(write.kind.rules.validate(object, old));
+    // What a schema and a rule both ask for is told once, in the words of whoever asks first.
+    let is_same = |one: &FieldError, other: &FieldError| {
+        let asked = matches!(one.reason, FieldReason::Required | FieldReason::NotSupported);
+        one.field == other.field && one.reason == other.reason && (asked || one == other)
+    };
     let mut unique: Vec<FieldError> = Vec::new();
     for error in errors {
-        if !unique
-            .iter()
-            .any(|known| known.field == error.field && known.reason == error.reason)
-        {
+        if !unique.iter().any(|known| is_same(known, &error)) {
             unique.push(error);
         }
     }

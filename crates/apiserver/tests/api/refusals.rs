@@ -151,6 +151,15 @@ async fn options_that_do_not_exist() {
         "CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\nb\": invalid character U+000A (at \
          position 1)",
     );
+    let labels = json!({"metadata": {"name": "b", "labels": {"-a": "1", "b": "-"}}});
+    let both = send(&server, ADMIN, "POST", MAPS, Some(labels)).await;
+    let causes = both.body["details"]["causes"].as_array().map(Vec::len);
+    assert_eq!(
+        (both.code, causes),
+        (422, Some(2)),
+        "each wrong label is told: {}",
+        both.body
+    );
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
     let shown = send_as(
         &server,
