@@ -105,6 +105,11 @@ impl ZoneView {
         self.len() == 0
     }
 
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.names.append(&mut other.names);
+        self.reverse.append(&mut other.reverse);
+    }
+
     pub(super) fn insert(&mut self, name: &str, records: Records) {
         self.entry(name).records = records;
     }
