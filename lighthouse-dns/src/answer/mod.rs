@@ -70,7 +70,7 @@ pub fn answer(query: &[u8], zone: &Zone, asker: &Asker, turn: usize, response: &
         return None;
     }
     let opcode = query[2] >> 3 & 15;
-    let parsed = if opcode == 0 { Query::parse(query).ok() } else { None };
+    let parsed = Query::parse(query).ok();
     let edns = parsed.and_then(|parsed| parsed.edns);
     let limit = match asker.transport {
         Transport::Tcp => u16::MAX,

@@ -44,7 +44,7 @@ pub fn zone_view(snapshot: &Snapshot, cluster_names: ClusterNames) -> ZoneView {
     let mut view = ZoneView::default();
     view.insert("", Records::NonTerminal);
     for part in service_views(snapshot, cluster_names) {
-        view.append(part);
+        view.extend(part);
     }
     view
 }

@@ -105,9 +105,9 @@ impl ZoneView {
         self.len() == 0
     }
 
-    pub(super) fn append(&mut self, mut other: Self) {
-        self.names.append(&mut other.names);
-        self.reverse.append(&mut other.reverse);
+    pub(super) fn extend(&mut self, other: Self) {
+        self.names.extend(other.names);
+        self.reverse.extend(other.reverse);
     }
 
     pub(super) fn insert(&mut self, name: &str, records: Records) {
