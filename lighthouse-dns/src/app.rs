@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use clap::Parser;
-use clusterset::dns::{ClusterNames, zone_view};
+use clusterset::dns::{ClusterNames, service_views};
 use daemon::{Admin, Readiness, Registry};
 use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
 use model::{PrefixSet, Snapshot};
@@ -60,8 +60,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .collect();
     let outside = shared.clone().only_for(Access::Only(allowed));
     let views = match &config.snapshot {
-        Some(file) => saved_view(file).await?,
-        None => watch_views(&config, &registry).await?,
+        Some(file) => {
+            swap.take(Arc::new(saved_snapshot(file)?)).await;
+            swap.note(&Freshness::Stale(format!("it is the one in {}", file.display())));
+            None
+        }
+        None => Some(watch_views(&config, &registry).await?),
     };
     tokio::select! {
         result = serve_outside(external, outside) => result.context("cannot start a thread for DNS over UDP")?,
@@ -110,22 +114,9 @@ async fn watch_views(config: &Config, registry: &Registry) -> anyhow::Result<wat
     Ok(views)
 }
 
-/// The one view of a file, for ever.
-async fn saved_view(file: &Path) -> anyhow::Result<watch::Receiver<Arc<View>>> {
-    let text = tokio::fs::read(file)
-        .await
-        .with_context(|| format!("cannot read the snapshot {}", file.display()))?;
-    let snapshot: Snapshot = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is not a snapshot as an agent saves it", file.display()))?;
-    let view = View {
-        snapshot: Some(Arc::new(snapshot)),
-        freshness: Freshness::Stale(format!("it is the one in {}", file.display())),
-        malformed: Vec::new(),
-    };
-    let (sender, views) = watch::channel(Arc::new(view));
-    // The sender lives as long as the process, so that the view is never taken for ended.
-    tokio::spawn(async move { sender.closed().await });
-    Ok(views)
+fn saved_snapshot(file: &Path) -> anyhow::Result<Snapshot> {
+    let text = std::fs::read(file).with_context(|| format!("cannot read the snapshot {}", file.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a snapshot as an agent saves it", file.display()))
 }
 
 /// Swaps in a zone for every view that differs.
@@ -137,13 +128,17 @@ struct Swap {
 }
 
 impl Swap {
-    async fn follow(&self, mut views: watch::Receiver<Arc<View>>) {
+    /// Ends with the views, and never where there are none to come.
+    async fn follow(&self, views: Option<watch::Receiver<Arc<View>>>) {
+        let Some(mut views) = views else {
+            return std::future::pending().await;
+        };
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             if let Some(snapshot) = &view.snapshot {
-                self.take(snapshot);
+                self.take(Arc::clone(snapshot)).await;
             }
-            self.note(&view);
+            self.note(&view.freshness);
             drop(view);
             if views.changed().await.is_err() {
                 return;
@@ -151,18 +146,22 @@ impl Swap {
         }
     }
 
-    fn take(&self, snapshot: &Snapshot) {
-        let view = zone_view(snapshot, self.cluster_names);
-        if let Some(zone) = self.zone.load().succeed(&view) {
-            self.metrics.names.set(i64::try_from(view.len()).unwrap_or(i64::MAX));
-            tracing::info!(names = view.len(), "a new view of the zone");
+    /// A large zone takes a while to build: beside everything else, so that queries over TCP are answered meanwhile.
+    async fn take(&self, snapshot: Arc<Snapshot>) {
+        let (zone, cluster_names) = (self.zone.load_full(), self.cluster_names);
+        let building = tokio::task::spawn_blocking(move || zone.succeed(service_views(&snapshot, cluster_names)));
+        if let Some(zone) = building.await.expect("building a zone does not fail") {
+            self.metrics
+                .names
+                .set(i64::try_from(zone.name_count()).unwrap_or(i64::MAX));
+            tracing::info!(names = zone.name_count(), "a new view of the zone");
             self.zone.store(Arc::new(zone));
         }
     }
 
-    fn note(&self, view: &View) {
-        self.metrics.stale.set((view.freshness != Freshness::Live).into());
-        match &view.freshness {
+    fn note(&self, freshness: &Freshness) {
+        self.metrics.stale.set((*freshness != Freshness::Live).into());
+        match freshness {
             Freshness::Waiting(why) => self.readiness.fails("view", why.clone()),
             Freshness::Stale(why) => {
                 self.readiness.holds("view");

@@ -1,7 +1,10 @@
 //! What a `ServiceExport` is told of itself: `Valid`, `Ready` and `Conflict` (MCS API).
 
+use std::collections::BTreeMap;
+
 use clusterset::exports::{Exported, Refusal};
 use clusterset::imports::Import;
+use k8s_api::ExportedService;
 use k8s_api::condition::{self, Finding};
 use k8s_api::mcs::{self, ServiceExport};
 use k8s_openapi::jiff::Timestamp;
@@ -18,12 +21,13 @@ use super::write::{Side, Write};
 /// Conditions of the own ServiceExports.
 pub(super) fn plan(world: &World, own: &OwnExports, imports: &Imports, now: Timestamp) -> Vec<Write> {
     let objects = world.local.exports.iter();
+    let told = publish::told(world);
     objects
         .filter_map(|object| {
             let key = exports::key(object.as_ref());
             let exported = own.get(&key)?;
             let mut findings = vec![validity(exported)];
-            findings.extend(ready(world, object, &key, exported));
+            findings.extend(ready(world, told.as_ref(), object, &key, exported));
             if let Some(import) = imports.get(&key) {
                 findings.push(conflict(import));
             }
@@ -36,9 +40,10 @@ pub(super) fn plan(world: &World, own: &OwnExports, imports: &Imports, now: Time
         .collect()
 }
 
-/// What the `Ready` condition says, or nothing where it is to stay.
+/// What the `Ready` condition says, or nothing where it is to stay. `told` is what the broker has of us.
 fn ready(
     world: &World,
+    told: Option<&BTreeMap<String, &ExportedService>>,
     object: &ServiceExport,
     key: &ServiceKey,
     exported: &Result<Exported, Refusal>,
@@ -54,12 +59,12 @@ fn ready(
     }
     let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let was_ready = condition::is_true(conditions, mcs::EXPORT_READY);
-    if world.broker.is_none() {
+    let Some(told) = told else {
         let message = "waiting for the broker: see the SyncedWithBroker condition of the gateways";
         return (!was_ready).then(|| pending(message));
-    }
+    };
     let spec = convert::exported_spec(&exported.export);
-    if publish::has_export(world, &key.broker_name(), &spec) {
+    if told.get(&key.broker_name()).is_some_and(|told| told.spec == spec) {
         Some(readiness(exported))
     } else {
         // Endpoints come and go all the time; the export does not become unready for the moment until the broker has them.

@@ -3,6 +3,7 @@
 //! Every mirrored `Cluster` carries age and uid of the broker's object, and so does the own one: all members decide claims from the same
 //! figures. Addresses outside a member's own accepted prefixes are taken out of its exports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clusterset::exports::confine;
@@ -15,26 +16,29 @@ use serde_json::json;
 use super::admission::Admitted;
 use super::convert;
 use super::members::Members;
-use super::world::{MANAGED_BY, World, has_labels, labels};
+use super::world::{MANAGED_BY, World, by_name, has_labels, labels};
 use super::write::{Side, Write};
 
 /// Writes that bring the mirrors in step with what is there. What is not is the business of [`super::prune`].
 pub(super) fn plan(world: &World, admitted: &Admitted, members: &Members) -> Vec<Write> {
     let mut writes: Vec<Write> = own_claim(world).into_iter().collect();
+    let there = by_name(world.local.clusters.iter().map(Arc::as_ref));
     for (id, cluster) in &admitted.clusters {
-        writes.extend(mirror_cluster(world, id, cluster));
+        writes.extend(mirror_cluster(world, &there, id, cluster));
     }
+    let there = by_name(world.local.gateways.iter().map(Arc::as_ref));
     for (name, gateway) in &admitted.gateways {
         if let Some(id) = admitted.live_source(gateway.as_ref()) {
-            writes.extend(mirror_gateway(world, &id, name, gateway));
+            writes.extend(mirror_gateway(world, &there, &id, name, gateway));
         }
     }
+    let there = by_name(world.local.exported.iter().map(Arc::as_ref));
     for (name, exported) in &admitted.exported {
         // What a member may export is known only once its claims are.
         if let Some(id) = admitted.live_source(exported.as_ref())
             && members.clusters.contains_key(&id)
         {
-            writes.extend(mirror_export(world, &id, name, exported, members));
+            writes.extend(mirror_export(world, &there, &id, name, exported, members));
         }
     }
     writes
@@ -79,7 +83,10 @@ fn claim(source: &Cluster) -> (Option<String>, Option<String>) {
     (source.creation_timestamp().map(|time| time.0.to_string()), source.uid())
 }
 
-fn mirror_cluster(world: &World, id: &ClusterId, source: &Cluster) -> Option<Write> {
+/// The mirrors of one kind that are there, by name.
+type There<'a, K> = BTreeMap<String, &'a K>;
+
+fn mirror_cluster(world: &World, there: &There<Cluster>, id: &ClusterId, source: &Cluster) -> Option<Write> {
     let (claimed_at, claim_uid) = claim(source);
     let spec = ClusterSpec {
         claimed_at,
@@ -89,18 +96,25 @@ fn mirror_cluster(world: &World, id: &ClusterId, source: &Cluster) -> Option<Wri
     let mut object = Cluster::new(id.as_str(), spec);
     object.metadata = metadata(world, id, id.as_str());
     let is_same = |existing: &Cluster| existing.spec == object.spec;
-    (!exists(&world.local.clusters, &object, is_same)).then(|| Write::apply(Side::Local, &object))
+    (!is_mirrored(there, &object, is_same)).then(|| Write::apply(Side::Local, &object))
 }
 
-fn mirror_gateway(world: &World, id: &ClusterId, name: &str, source: &Gateway) -> Option<Write> {
+fn mirror_gateway(
+    world: &World,
+    there: &There<Gateway>,
+    id: &ClusterId,
+    name: &str,
+    source: &Gateway,
+) -> Option<Write> {
     let mut object = Gateway::new(name, source.spec.clone());
     object.metadata = metadata(world, id, name);
     let is_same = |existing: &Gateway| existing.spec == object.spec;
-    (!exists(&world.local.gateways, &object, is_same)).then(|| Write::apply(Side::Local, &object))
+    (!is_mirrored(there, &object, is_same)).then(|| Write::apply(Side::Local, &object))
 }
 
 fn mirror_export(
     world: &World,
+    there: &There<ExportedService>,
     id: &ClusterId,
     name: &str,
     source: &ExportedService,
@@ -111,12 +125,12 @@ fn mirror_export(
     let mut object = ExportedService::new(name, convert::exported_spec(&export));
     object.metadata = metadata(world, id, name);
     let is_same = |existing: &ExportedService| existing.spec == object.spec;
-    (!exists(&world.local.exported, &object, is_same)).then(|| Write::apply(Side::Local, &object))
+    (!is_mirrored(there, &object, is_same)).then(|| Write::apply(Side::Local, &object))
 }
 
-fn exists<K: ResourceExt>(objects: &[Arc<K>], wanted: &K, is_same: impl Fn(&K) -> bool) -> bool {
-    let mut named = objects.iter().filter(|object| object.name_any() == wanted.name_any());
-    named.any(|object| is_same(object) && has_labels(object.as_ref(), wanted.labels()))
+fn is_mirrored<K: ResourceExt>(there: &There<K>, wanted: &K, is_same: impl Fn(&K) -> bool) -> bool {
+    let mirror = there.get(&wanted.name_any());
+    mirror.is_some_and(|mirror| is_same(mirror) && has_labels(*mirror, wanted.labels()))
 }
 
 fn metadata(world: &World, owner: &ClusterId, name: &str) -> ObjectMeta {

@@ -13,7 +13,7 @@ use model::{ClusterState, names};
 
 use super::convert;
 use super::exports::OwnExports;
-use super::world::{Remote, World, has_labels, is_ours, labels};
+use super::world::{Remote, World, by_name, has_labels, is_ours, labels};
 use super::write::{Side, Write};
 
 /// Writes to the broker that bring the own namespace in step.
@@ -85,12 +85,10 @@ pub(super) fn plan_retired(world: &World) -> Vec<Write> {
         .collect()
 }
 
-/// Whether the broker holds this export as it is to be.
-pub(super) fn has_export(world: &World, name: &str, spec: &ExportedServiceSpec) -> bool {
-    world.broker.as_ref().is_some_and(|remote| {
-        let mut own = own_of(world, &remote.exported);
-        own.any(|object| object.name_any() == name && object.spec == *spec)
-    })
+/// Own exports as the broker has them, by name; none while it is away.
+pub(super) fn told(world: &World) -> Option<BTreeMap<String, &ExportedService>> {
+    let remote = world.broker.as_ref()?;
+    Some(by_name(own_of(world, &remote.exported)))
 }
 
 fn cluster(world: &World, own: &Cluster) -> Option<Write> {
@@ -203,9 +201,5 @@ fn gateway_nodes(world: &World) -> BTreeSet<&str> {
 fn own_of<'a, K: ResourceExt>(world: &World, objects: &'a [Arc<K>]) -> impl Iterator<Item = &'a K> {
     let namespace = world.own_namespace();
     let objects = objects.iter().map(Arc::as_ref);
-    objects.filter(move |object| object.namespace().as_deref() == Some(&namespace))
-}
-
-fn by_name<'a, K: ResourceExt>(objects: impl Iterator<Item = &'a K>) -> BTreeMap<String, &'a K> {
-    objects.map(|object| (object.name_any(), object)).collect()
+    objects.filter(move |object| object.meta().namespace.as_ref() == Some(&namespace))
 }

@@ -140,5 +140,10 @@ pub(super) fn has_labels(object: &impl ResourceExt, labels: &BTreeMap<String, St
         .all(|(key, value)| object.labels().get(key) == Some(value))
 }
 
+/// Objects of one namespace by name, for whoever looks for many of them.
+pub(super) fn by_name<'a, K: ResourceExt>(objects: impl Iterator<Item = &'a K>) -> BTreeMap<String, &'a K> {
+    objects.map(|object| (object.name_any(), object)).collect()
+}
+
 /// The common label that names the tool which manages an object.
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

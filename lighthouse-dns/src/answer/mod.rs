@@ -25,7 +25,7 @@ pub use cookie::CookieSecret;
 pub use outcome::Outcome;
 pub(crate) use relay::{asked_name, brief, homeward, is_answer, onward};
 
-use crate::zone::{Entry, Origin, Service, Zone, wire};
+use crate::zone::{Entry, Origin, Services, Zone, wire};
 use query::{HEADER, Query, Question};
 use reply::Reply;
 
@@ -70,7 +70,7 @@ pub fn answer(query: &[u8], zone: &Zone, asker: &Asker, turn: usize, response: &
         return None;
     }
     let opcode = query[2] >> 3 & 15;
-    let parsed = if opcode == 0 { Query::parse(query).ok() } else { None };
+    let parsed = Query::parse(query).ok();
     let edns = parsed.and_then(|parsed| parsed.edns);
     let limit = match asker.transport {
         Transport::Tcp => u16::MAX,
@@ -149,12 +149,12 @@ fn judge_in_zone(kind: u16, labels: &[u8], origin: &Origin, zone: &Zone, turn: u
         SOA if is_apex => reply.soa(origin, zone.serial, zone.ttl),
         NS if is_apex => reply.name(NS, zone.ttl, &origin.server, &[]),
         ANY if is_apex => reply.soa(origin, zone.serial, zone.ttl),
-        A | AAAA | SRV => records(kind, entry, origin, zone, turn, reply),
+        A | AAAA | SRV => records(kind, &entry, origin, zone, turn, reply),
         // One set is enough (RFC 8482 §4.1).
         ANY => {
             let has = [(A, !entry.v4.is_empty()), (AAAA, !entry.v6.is_empty()), (SRV, true)];
             let first = has.into_iter().find(|(_, is_there)| *is_there);
-            records(first.map_or(SRV, |(kind, _)| kind), entry, origin, zone, turn, reply);
+            records(first.map_or(SRV, |(kind, _)| kind), &entry, origin, zone, turn, reply);
         }
         _ => {}
     }
@@ -170,34 +170,30 @@ fn records(kind: u16, entry: &Entry, origin: &Origin, zone: &Zone, turn: usize, 
     match kind {
         A => reply.addresses(A, zone.ttl, entry.v4.take(turn, V4), V4),
         AAAA => reply.addresses(AAAA, zone.ttl, entry.v6.take(turn, V6), V6),
-        _ => services(&entry.services, origin, zone, turn, reply),
+        _ => services(entry.services, origin, zone, turn, reply),
     }
 }
 
 /// SRV records, and beside them the addresses of their targets.
-fn services(services: &[Service], origin: &Origin, zone: &Zone, turn: usize, reply: &mut Reply) {
-    let Some(start) = turn.checked_rem(services.len()) else {
-        return;
-    };
+fn services(services: Services, origin: &Origin, zone: &Zone, turn: usize, reply: &mut Reply) {
     let mut targets = [None; MAX_TARGETS];
     let mut count = 0;
-    let (rest, first) = services.split_at(start);
-    for service in first.iter().chain(rest) {
-        let place = reply.service(zone.ttl, service.port, &service.target, &origin.name);
-        let target = zone.table.as_ref().and_then(|table| table.name(&service.target));
-        let is_known = |known: &Option<(u16, &Entry)>| {
-            known.is_some_and(|(_, known)| target.is_some_and(|target| std::ptr::eq(known, target)))
-        };
-        if let (Some(place), Some(target)) = (place, target)
+    for service in services.take(turn) {
+        let place = reply.service(zone.ttl, service.port, service.target, &origin.name);
+        if let Some(place) = place
             && count < MAX_TARGETS
-            && !targets.iter().any(is_known)
+            && targets[..count]
+                .iter()
+                .flatten()
+                .all(|(_, known)| *known != service.target)
         {
-            targets[count] = Some((place, target));
+            targets[count] = Some((place, service.target));
             count += 1;
         }
     }
-    for (place, entry) in targets.into_iter().flatten() {
-        if !reply.help(place, entry, zone.ttl, turn) {
+    for (place, target) in targets.into_iter().flatten() {
+        let entry = zone.table.as_ref().and_then(|table| table.name(target));
+        if entry.is_some_and(|entry| !reply.help(place, &entry, zone.ttl, turn)) {
             break;
         }
     }
@@ -253,5 +249,7 @@ const VERSION: &str = concat!("tombolo-lighthouse-dns ", env!("CARGO_PKG_VERSION
 
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod figures;
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,7 @@ impl<'a> Reply<'a> {
 
     /// Addresses of a name that stands at `place`, as a help; tells whether they fitted.
     pub(super) fn help(&mut self, place: u16, entry: &Entry, ttl: u32, turn: usize) -> bool {
-        for (kind, sets, size) in [(A, &entry.v4, V4), (AAAA, &entry.v6, V6)] {
+        for (kind, sets, size) in [(A, entry.v4, V4), (AAAA, entry.v6, V6)] {
             let (first, rest) = sets.take(turn, size);
             if self.is_cut || !self.has_room((first.len() + rest.len()) / size * (RECORD + size)) {
                 return false;

@@ -320,12 +320,16 @@ fn unknown_edns_versions_and_opcodes_are_told_so() {
     assert_eq!(answered.outcome, Outcome::BadVers);
     let code = Oracle::from_vec(&bytes).unwrap().metadata.response_code;
     assert_eq!(u16::from(code), u16::from(ResponseCode::BADVERS));
-    let mut notify = query("cart.shop.svc.clusterset.local.", RecordType::A, None);
+    let mut notify = query("cart.shop.svc.clusterset.local.", RecordType::A, Some(1232));
     notify[2] |= 4 << 3;
-    assert_eq!(
-        answer(&notify, &zone(), Transport::Udp, 0).unwrap().1.outcome,
-        Outcome::NotImp
-    );
+    let (bytes, answered) = answer(&notify, &zone(), Transport::Udp, 0).unwrap();
+    assert_eq!(answered.outcome, Outcome::NotImp);
+    // Who speaks EDNS is answered with it, whatever was asked (RFC 6891 §7).
+    let response = Oracle::from_vec(&bytes).unwrap();
+    assert!(response.edns.is_some() && response.queries.len() == 1);
+    // Another opcode's message need not look like a query.
+    let (bytes, answered) = answer(&notify[..notify.len() - 1], &zone(), Transport::Udp, 0).unwrap();
+    assert_eq!((answered.outcome, bytes.len()), (Outcome::NotImp, 12));
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! What answers come from: the names of the zones, and one table of records in wire form.
 //!
-//! The same table stands under every zone name, `clusterset.local` and those of `--zone`. It is built once a view, so that a query
-//! costs one hash and a few copies: addresses are kept as RDATA, names in lower case as they stand on the wire.
+//! The same table stands under every zone name, `clusterset.local` and those of `--zone`. It is built once a view, a service at a
+//! time, so that a query costs one hash and a few copies: addresses are kept as RDATA, names in lower case as they stand on the
+//! wire. All of it lies in one piece of memory, a name beside what it has: in a large zone a query costs as much as the memory that
+//! it touches and the processor has not at hand.
 
+mod store;
 mod table;
 pub(crate) mod wire;
 
 use clusterset::dns::ZoneView;
 
-pub(crate) use table::{Entry, Service, Table};
+pub(crate) use table::{Entry, Services, Table};
 
 /// The view that answers come from, and how to speak of it.
 #[derive(Debug, Clone)]
@@ -34,21 +37,26 @@ impl Zone {
     ) -> Result<Self, InvalidZone> {
         Ok(Self {
             origins: origins.into_iter().map(Origin::new).collect::<Result<_, _>>()?,
-            table: view.map(Table::new),
+            table: view.map(|view| Table::new([view])),
             serial,
             ttl,
         })
     }
 
-    /// The same zones with the records of another view; `None` when nothing would be answered differently.
-    pub fn succeed(&self, view: &ZoneView) -> Option<Self> {
-        let table = Some(Table::new(view));
+    /// The same zones with the records of another view, which comes in parts; `None` when nothing would be answered differently.
+    pub fn succeed(&self, parts: impl IntoIterator<Item = ZoneView>) -> Option<Self> {
+        let table = Some(Table::new(parts));
         (table != self.table).then(|| Self {
             origins: self.origins.clone(),
             table,
             serial: self.serial.wrapping_add(1),
             ttl: self.ttl,
         })
+    }
+
+    /// How many names have records.
+    pub fn name_count(&self) -> usize {
+        self.table.as_ref().map_or(0, Table::name_count)
     }
 
     /// The zone that a lower-case name is in, and how much of the name stands before the zone's own.

@@ -1,111 +1,189 @@
-use std::collections::HashMap;
+use std::borrow::Borrow;
 use std::net::IpAddr;
 
 use clusterset::dns::{Name, Records, ZoneView};
 use model::Family;
 
+use super::store::{Store, append, split};
 use super::wire;
 
 /// All records, by name.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Table {
-    /// By the labels before the zone's name.
-    names: HashMap<Box<[u8]>, Entry, ahash::RandomState>,
+    /// By the labels before the zone's name: what [`Entry`] reads.
+    names: Store,
     /// By whole reverse name: the labels of the name that the address belongs to.
-    reverse: HashMap<Box<[u8]>, Box<[u8]>, ahash::RandomState>,
+    reverse: Store,
+    /// Names that have records.
+    count: usize,
 }
 
 /// What one name has.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) v4: Sets,
-    pub(crate) v6: Sets,
-    pub(crate) services: Box<[Service]>,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub(crate) v4: Sets<'a>,
+    pub(crate) v6: Sets<'a>,
+    pub(crate) services: Services<'a>,
     /// Known, and to be denied for a short time.
     pub(crate) is_dead: bool,
 }
 
+/// The RDATA of address sets that answers are taken from in turn. None is empty.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sets<'a>(&'a [u8]);
+
+/// SRV records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Services<'a>(&'a [u8]);
+
 /// An SRV record: a port, and the labels of the target before the zone's name.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Service {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Service<'a> {
     pub(crate) port: u16,
-    pub(crate) target: Box<[u8]>,
+    pub(crate) target: &'a [u8],
 }
 
-/// The RDATA of address sets that answers are taken from in turn. None is empty.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Sets(Box<[Box<[u8]>]>);
-
-impl Sets {
-    fn new(records: &Records, family: Family) -> Self {
-        let rdata = |set: Vec<IpAddr>| -> Box<[u8]> {
-            let octets = set.into_iter().flat_map(|address| match address {
-                IpAddr::V4(address) => address.octets().to_vec(),
-                IpAddr::V6(address) => address.octets().to_vec(),
-            });
-            octets.collect()
+impl Table {
+    /// The table of a view, which may come in parts. A name that DNS cannot carry is left out.
+    pub(crate) fn new(parts: impl IntoIterator<Item: Borrow<ZoneView>>) -> Self {
+        let mut table = Self::default();
+        for part in parts {
+            table.add(part.borrow());
+        }
+        // The zone itself exists, and the name of the server, which SOA and NS say.
+        let blank = Name {
+            records: Records::NonTerminal,
+            services: Vec::new(),
         };
-        Self(records.sets(family).into_iter().map(rdata).collect())
+        for name in ["", "dns", "ns.dns"] {
+            let labels = wire::relative(name).expect("a short name");
+            table.names.insert(&labels, |to| Entry::write(&blank, to));
+        }
+        table.names.shrink();
+        table.reverse.shrink();
+        table
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn add(&mut self, view: &ZoneView) {
+        for (name, content) in view.names() {
+            if let Some(labels) = wire::relative(name) {
+                self.names.insert(&labels, |to| Entry::write(content, to));
+            }
+        }
+        for (address, name) in view.reverse() {
+            if let (Some(reverse), Some(labels)) = (wire::reverse(address), wire::relative(name)) {
+                self.reverse.insert(&reverse, |to| to.extend_from_slice(&labels));
+            }
+        }
+        self.count += view.len();
+    }
+
+    /// How many names have records.
+    pub(crate) fn name_count(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of memory.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.names.size() + self.reverse.size()
+    }
+
+    pub(crate) fn name(&self, labels: &[u8]) -> Option<Entry<'_>> {
+        self.names.find(labels).map(Entry::read)
+    }
+
+    pub(crate) fn reverse(&self, name: &[u8]) -> Option<&[u8]> {
+        self.reverse.find(name)
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn write(content: &Name, to: &mut Vec<u8>) {
+        to.push(u8::from(content.records == Records::Dead));
+        for family in [Family::V4, Family::V6] {
+            append(to, |to| {
+                for set in content.records.sets(family) {
+                    append(to, |to| set.into_iter().for_each(|address| write_rdata(address, to)));
+                }
+            });
+        }
+        for service in &content.services {
+            if let Some(target) = wire::relative(&service.target) {
+                to.extend(service.port.to_ne_bytes());
+                append(to, |to| to.extend_from_slice(&target));
+            }
+        }
+    }
+
+    fn read(content: &'a [u8]) -> Self {
+        let (is_dead, rest) = content.split_first().expect("that comes first");
+        let (v4, rest) = split(rest);
+        let (v6, services) = split(rest);
+        Self {
+            v4: Sets(v4),
+            v6: Sets(v6),
+            services: Services(services),
+            is_dead: *is_dead != 0,
+        }
+    }
+}
+
+fn write_rdata(address: IpAddr, to: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => to.extend(address.octets()),
+        IpAddr::V6(address) => to.extend(address.octets()),
+    }
+}
+
+impl<'a> Sets<'a> {
+    pub(crate) fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
     /// The addresses of `size` bytes for this turn, in the order of this turn: a part of them, and the rest. See
     /// [`Records::addresses`], which says the same of addresses.
-    pub(crate) fn take(&self, turn: usize, size: usize) -> (&[u8], &[u8]) {
-        let Some(set) = self.0.get(turn % self.0.len().max(1)) else {
+    pub(crate) fn take(self, turn: usize, size: usize) -> (&'a [u8], &'a [u8]) {
+        let count = self.iter().count();
+        let nth = turn.checked_rem(count).and_then(|nth| self.iter().nth(nth));
+        let Some(set) = nth else {
             return (&[], &[]);
         };
-        let within = turn / self.0.len();
+        let within = turn / count;
         let (rest, first) = set.split_at(within % (set.len() / size) * size);
         (first, rest)
     }
-}
 
-impl Table {
-    /// The table of a view. A name that DNS cannot carry is left out.
-    pub(crate) fn new(view: &ZoneView) -> Self {
-        let names = view.names();
-        let mut names: HashMap<_, _, _> = names
-            .filter_map(|(name, content)| Some((wire::relative(name)?, Entry::new(content))))
-            .collect();
-        // The name of the server, which SOA and NS say, exists.
-        for name in ["dns", "ns.dns"] {
-            names.entry(wire::relative(name).expect("a short name")).or_default();
-        }
-        names.shrink_to_fit();
-        let reverse = view.reverse();
-        let reverse = reverse.filter_map(|(address, name)| Some((wire::reverse(address)?, wire::relative(name)?)));
-        Self {
-            names,
-            reverse: reverse.collect(),
-        }
-    }
-
-    pub(crate) fn name(&self, labels: &[u8]) -> Option<&Entry> {
-        self.names.get(labels)
-    }
-
-    pub(crate) fn reverse(&self, name: &[u8]) -> Option<&[u8]> {
-        self.reverse.get(name).map(|labels| &**labels)
+    fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let set;
+            (set, rest) = split(rest);
+            Some(set)
+        })
     }
 }
 
-impl Entry {
-    fn new(content: &Name) -> Self {
-        let services = content.services.iter().filter_map(|service| {
+impl<'a> Services<'a> {
+    /// All of them, beginning with another one each turn.
+    pub(crate) fn take(self, turn: usize) -> impl Iterator<Item = Service<'a>> {
+        let start = turn.checked_rem(self.iter().count()).unwrap_or_default();
+        self.iter().skip(start).chain(self.iter().take(start))
+    }
+
+    fn iter(self) -> impl Iterator<Item = Service<'a>> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (port, after) = rest.split_first_chunk()?;
+            let target;
+            (target, rest) = split(after);
             Some(Service {
-                port: service.port,
-                target: wire::relative(&service.target)?,
+                port: u16::from_ne_bytes(*port),
+                target,
             })
-        });
-        Self {
-            v4: Sets::new(&content.records, Family::V4),
-            v6: Sets::new(&content.records, Family::V6),
-            services: services.collect(),
-            is_dead: content.records == Records::Dead,
-        }
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! Which records every name of the clusterset zone has.
 //!
-//! [`zone_view`] turns a snapshot into a [`ZoneView`]: a table from name to [`Records`] that needs no thought to answer from. Names
-//! are relative to the zone and lower case, so `cart.shop.svc` stands for `cart.shop.svc.clusterset.local`.
+//! [`zone_view`] turns a snapshot into a [`ZoneView`]: a table from name to [`Records`] that needs no thought to answer from.
+//! [`service_views`] gives the same a service at a time. Names are relative to the zone and lower case, so `cart.shop.svc` stands
+//! for `cart.shop.svc.clusterset.local`.
 //!
 //! | name | addresses |
 //! |---|---|
@@ -24,7 +25,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::{ClusterId, ClusterState, ExportedService, ImportKind, ReadyEndpoint, ServiceKey, Snapshot};
+use model::{ClusterId, ClusterState, ExportedService, ImportKind, ReadyEndpoint, Snapshot};
 
 pub use view::{Name, Records, ServiceAddress, ZoneView};
 
@@ -40,17 +41,44 @@ pub enum ClusterNames {
 
 /// The zone as one snapshot makes it.
 pub fn zone_view(snapshot: &Snapshot, cluster_names: ClusterNames) -> ZoneView {
-    let live = live_clusters(snapshot);
     let mut view = ZoneView::default();
     view.insert("", Records::NonTerminal);
-    for (key, exports) in by_service(snapshot) {
-        let name = format!("{}.{}.svc", key.name, key.namespace);
-        for export in &exports {
-            let is_live = live.contains(&export.cluster) && export.ready_count > 0;
-            insert_cluster(&mut view, &name, export, is_live, cluster_names);
-        }
-        insert_service(&mut view, &name, snapshot, &exports, &live);
+    for part in service_views(snapshot, cluster_names) {
+        view.extend(part);
     }
+    view
+}
+
+/// What each service has in the zone, one after the other: a zone of many thousand names need not be in memory as text. The names
+/// above a service's own are in the views of other services too, always as [`Records::NonTerminal`].
+pub fn service_views(snapshot: &Snapshot, cluster_names: ClusterNames) -> impl Iterator<Item = ZoneView> {
+    let live = live_clusters(snapshot);
+    // They are in order of their services.
+    let mut exports = snapshot.exports.values().peekable();
+    std::iter::from_fn(move || {
+        let first = exports.next()?;
+        let mut of_service = vec![first];
+        of_service.extend(std::iter::from_fn(|| exports.next_if(|export| export.key == first.key)));
+        // The oldest comes first, which is the order of precedence.
+        of_service.sort_by_key(|export| (export.exported_at, &export.cluster));
+        Some(service_view(snapshot, &of_service, &live, cluster_names))
+    })
+}
+
+fn service_view(
+    snapshot: &Snapshot,
+    exports: &[&ExportedService],
+    live: &BTreeSet<ClusterId>,
+    cluster_names: ClusterNames,
+) -> ZoneView {
+    let mut view = ZoneView::default();
+    let key = &exports[0].key;
+    let name = format!("{}.{}.svc", key.name, key.namespace);
+    for export in exports {
+        let is_live = live.contains(&export.cluster) && export.ready_count > 0;
+        insert_cluster(&mut view, &name, export, is_live, cluster_names);
+    }
+    insert_service(&mut view, &name, snapshot, exports, live);
     view.keep_above_live();
     view
 }
@@ -72,18 +100,6 @@ pub fn live_clusters(snapshot: &Snapshot) -> BTreeSet<ClusterId> {
         .filter(is_member)
         .chain([snapshot.cluster.clone()])
         .collect()
-}
-
-/// Exports by service; of each the oldest comes first, which is the order of precedence.
-fn by_service(snapshot: &Snapshot) -> BTreeMap<&ServiceKey, Vec<&ExportedService>> {
-    let mut services: BTreeMap<&ServiceKey, Vec<&ExportedService>> = BTreeMap::new();
-    for export in snapshot.exports.values() {
-        services.entry(&export.key).or_default().push(export);
-    }
-    for exports in services.values_mut() {
-        exports.sort_by_key(|export| (export.exported_at, &export.cluster));
-    }
-    services
 }
 
 fn insert_service(

@@ -1,7 +1,7 @@
 use super::*;
 use model::{
     Cluster, Connection, ConnectionState, ExportedPort, Family, Gateway, GatewayId, ImportedService, Preference,
-    PrefixSet, ProbeMode, Protocol, ProtocolRange, PublicKey, SessionAffinity,
+    PrefixSet, ProbeMode, Protocol, ProtocolRange, PublicKey, ServiceKey, SessionAffinity,
 };
 
 fn id(text: &str) -> ClusterId {

@@ -105,6 +105,11 @@ impl ZoneView {
         self.len() == 0
     }
 
+    pub(super) fn extend(&mut self, other: Self) {
+        self.names.extend(other.names);
+        self.reverse.extend(other.reverse);
+    }
+
     pub(super) fn insert(&mut self, name: &str, records: Records) {
         self.entry(name).records = records;
     }

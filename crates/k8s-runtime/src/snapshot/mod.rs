@@ -9,7 +9,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_api::ConvertError;
 use kube::Client;
@@ -94,6 +94,7 @@ async fn follow(mut sources: Sources, options: SnapshotOptions, sender: &watch::
         tokio::spawn(saved::keep(saving, path));
     }
     loop {
+        let started = Instant::now();
         let view = assemble::view(&sources.latest(), options.cluster.as_ref(), &sender.borrow());
         if view.freshness == Freshness::Live {
             to_save.send_if_modified(|kept| {
@@ -112,12 +113,14 @@ async fn follow(mut sources: Sources, options: SnapshotOptions, sender: &watch::
             }
             is_news
         });
+        let took = started.elapsed();
         if !sources.changed().await {
             return;
         }
-        // A change seldom comes alone.
-        tokio::time::sleep(DEBOUNCE).await;
+        // A change seldom comes alone, and of thousands of objects each tells of itself: most of the time is left to others.
+        tokio::time::sleep((4 * took).clamp(DEBOUNCE, DEBOUNCE_MOST)).await;
     }
 }
 
 const DEBOUNCE: Duration = Duration::from_millis(20);
+const DEBOUNCE_MOST: Duration = Duration::from_millis(200);
