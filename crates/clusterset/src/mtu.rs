@@ -105,17 +105,8 @@ mod tests {
     fn what_was_measured_counts() {
         let theirs = fixture::gateway_at("west", "b", "192.0.2.1");
         let connection = |state, mtu| model::Connection {
-            remote: theirs.id.clone(),
-            state,
-            reason: None,
-            message: String::new(),
-            remote_address: None,
-            rtt: None,
-            loss_percent: None,
             mtu: Some(mtu),
-            last_handshake: None,
-            rx_bytes: 0,
-            tx_bytes: 0,
+            ..fixture::connection(&theirs.id, state)
         };
         let mine = |state, mtu| Gateway {
             connections: vec![connection(state, mtu)],

@@ -53,14 +53,22 @@ impl Cables {
         let (keys, count) = (folder.display().to_string(), self.cables.to_string());
         let shared = ["--folder", &keys, "--cables", &count];
         let others = ["hub", "--others", Place::East.underlay()];
-        let hub = tell(ground.command(Place::West, program, &[&others[..], &shared].concat()), &hub_told)?;
+        let hub = tell(
+            ground.command(Place::West, program, &[&others[..], &shared].concat()),
+            &hub_told,
+        )?;
         wait("the keys to be made", || has_told(&hub_told, "ready"))?;
         let address = format!("{}:4510", Place::West.underlay());
         let hub_address = ["spokes", "--hub", &address];
-        let spokes = tell(ground.command(Place::East, program, &[&hub_address[..], &shared].concat()), &spokes_told)?;
+        let spokes = tell(
+            ground.command(Place::East, program, &[&hub_address[..], &shared].concat()),
+            &spokes_told,
+        )?;
         wait("the other gateways to start", || has_told(&spokes_told, "ready"))?;
         let begun = Instant::now();
-        wait("all cables to be connected", || has_told(&hub_told, &format!("connected {count}")))?;
+        wait("all cables to be connected", || {
+            has_told(&hub_told, &format!("connected {count}"))
+        })?;
         let connected = begun.elapsed();
 
         let before = (cpu_seconds(hub.pid())?, datagrams(hub.pid())?);

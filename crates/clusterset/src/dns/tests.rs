@@ -1,7 +1,8 @@
 use super::*;
+use crate::fixture;
 use model::{
-    Cluster, Connection, ConnectionState, ExportedPort, Family, Gateway, GatewayId, ImportedService, Preference,
-    PrefixSet, ProbeMode, Protocol, ProtocolRange, PublicKey, ServiceKey, SessionAffinity,
+    Cluster, ConnectionState, ExportedPort, Family, Gateway, GatewayId, ImportedService, Preference, PrefixSet,
+    ProbeMode, Protocol, ProtocolRange, PublicKey, ServiceKey, SessionAffinity,
 };
 
 fn id(text: &str) -> ClusterId {
@@ -26,22 +27,8 @@ fn snapshot(cables: &[(&str, ConnectionState)]) -> Snapshot {
         cluster: id("east"),
         node: "gw1".parse().unwrap(),
     };
-    let connection = |(cluster, state): &(&str, ConnectionState)| Connection {
-        remote: GatewayId {
-            cluster: id(cluster),
-            node: "gw1".parse().unwrap(),
-        },
-        state: *state,
-        reason: None,
-        message: String::new(),
-        remote_address: None,
-        rtt: None,
-        loss_percent: None,
-        mtu: None,
-        last_handshake: None,
-        rx_bytes: 0,
-        tx_bytes: 0,
-    };
+    let connection =
+        |(cluster, state): &(&str, ConnectionState)| fixture::connection(&fixture::gateway(cluster, "gw1").id, *state);
     let gateway = Gateway {
         id: gateway.clone(),
         public_key: PublicKey::from_bytes([1; 32]),

@@ -1,4 +1,4 @@
-use model::{Connection, ConnectionState, Gateway, GatewayId, PrefixSet, Rtt, ServiceKey};
+use model::{Connection, ConnectionState, Gateway, PrefixSet, Rtt, ServiceKey};
 
 use super::*;
 use crate::choice::Way;
@@ -48,25 +48,13 @@ fn snapshot(exports: Vec<ExportedService>) -> Snapshot {
         snapshot.clusters.insert(cluster.id.clone(), cluster);
     }
     let connection = |cluster: &str, p50_us| Connection {
-        remote: GatewayId {
-            cluster: id(cluster),
-            node: "gw1".parse().unwrap(),
-        },
-        state: ConnectionState::Connected,
-        reason: None,
-        message: String::new(),
-        remote_address: None,
         rtt: Some(Rtt {
             last_us: p50_us,
             p50_us,
             p95_us: p50_us,
             p99_us: p50_us,
         }),
-        loss_percent: None,
-        mtu: None,
-        last_handshake: None,
-        rx_bytes: 0,
-        tx_bytes: 0,
+        ..fixture::connection(&fixture::gateway(cluster, "gw1").id, ConnectionState::Connected)
     };
     let gateway = Gateway {
         connections: vec![connection("west", 1_000), connection("north", 40_000)],
