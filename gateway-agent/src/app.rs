@@ -20,7 +20,7 @@ use crate::cluster_dns::watch_cluster_dns;
 use crate::config::Config;
 use crate::convalescence::Convalescence;
 use crate::data_plane::{DataPlane, Trouble};
-use crate::deep::{DeepProbes, Found, Targets};
+use crate::deep::{DeepProbes, Found};
 use crate::election::{ActiveRole, is_fit};
 use crate::events::Events;
 use crate::hops::HopServer;
@@ -235,11 +235,7 @@ impl Agent {
         self.deep.open_detours(found.detours.clone());
         let cables = self.plane.cables();
         let carries = role.active || self.hops.users(now) > 0;
-        self.deep.set_targets(if carries {
-            targets(snapshot, &cables)
-        } else {
-            Targets::new()
-        });
+        self.deep.set_targets(carries.then(|| targets(snapshot, &cables)));
 
         let sync = member
             .sync

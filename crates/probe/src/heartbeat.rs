@@ -130,9 +130,14 @@ impl Heartbeat {
         if rtt >= MAX_PATIENCE || stamp != self.stamp(now.checked_sub(rtt).unwrap_or(now)) {
             return None;
         }
-        self.rtt.take(rtt);
+        let sent = now.checked_sub(rtt);
+        if self.up_since.is_some() && sent >= self.up_since {
+            self.rtt.take(rtt);
+        } else {
+            self.rtt.take_early(rtt);
+        }
         self.answered = Some(now);
-        self.passed = self.passed.max(now.checked_sub(rtt));
+        self.passed = self.passed.max(sent);
         self.handle_heard(now);
         if self.is_up() {
             return Some(false);
@@ -140,7 +145,8 @@ impl Heartbeat {
         self.window.forget_before(sequence);
         self.pulse = Pulse::Up;
         self.up_since = Some(now);
-        self.next_probe = now + self.pace.every;
+        // The first probe that did not have to wait for the path tells how long it is.
+        self.next_probe = now;
         Some(true)
     }
 
@@ -285,3 +291,35 @@ const MISSES: usize = 2;
 const CONFIRMATIONS: u32 = 6;
 /// Between two probes of a path that is down.
 const RETRY: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_had_to_be_waited_for_is_given_up_as_soon_as_any() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut heartbeat = Heartbeat::new(Pace::STANDBY, start);
+        // The kernel keeps all probes until it knows the neighbour.
+        let mut kept = Vec::new();
+        for ms in 0..2000 {
+            kept.extend(heartbeat.poll_probe(at(ms)));
+        }
+        assert!(kept.len() > 2);
+        for probe in kept {
+            heartbeat.handle_reply(probe.sequence, probe.stamp, at(2000));
+        }
+        for ms in 2000..2500 {
+            if let Some(probe) = heartbeat.poll_probe(at(ms)) {
+                heartbeat.handle_reply(probe.sequence, probe.stamp, at(ms + 1));
+            }
+        }
+        heartbeat.handle_doubt(at(2500));
+        let lost = (2500..3000).find_map(|ms| {
+            heartbeat.poll_probe(at(ms));
+            heartbeat.handle_timeout(at(ms))
+        });
+        assert_eq!(lost, Some(Lost::Silence));
+    }
+}

@@ -4,14 +4,24 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RttEstimate {
     smoothed: Option<(Duration, Duration)>,
+    /// All there is, is of probes that may have waited for the path.
+    is_preliminary: bool,
 }
 
 impl RttEstimate {
     pub(crate) fn take(&mut self, sample: Duration) {
-        self.smoothed = Some(match self.smoothed {
+        let is_preliminary = std::mem::take(&mut self.is_preliminary);
+        self.smoothed = Some(match self.smoothed.filter(|_| !is_preliminary) {
             None => (sample, sample / 2),
             Some((rtt, variation)) => ((rtt * 7 + sample) / 8, (variation * 3 + rtt.abs_diff(sample)) / 4),
         });
+    }
+
+    /// The answer to a probe that was sent before the path was up. The kernel keeps packets until it knows the neighbour, and a session
+    /// until its handshake is through, so that the latest of them comes nearest the truth.
+    pub(crate) fn take_early(&mut self, sample: Duration) {
+        self.smoothed = Some((sample, sample / 2));
+        self.is_preliminary = true;
     }
 
     /// When a probe without an answer is missed: the round-trip time and four times its variation.
@@ -46,5 +56,17 @@ mod tests {
         assert!((640..=650).contains(&patience), "{patience} ms");
         rtt.take(Duration::from_secs(60));
         assert_eq!(rtt.patience(), MAX_PATIENCE);
+    }
+
+    #[test]
+    fn a_path_that_had_to_be_waited_for_is_not_taken_for_slow() {
+        let mut rtt = RttEstimate::default();
+        let ms = Duration::from_millis;
+        for waited in [2000, 1750, 1500] {
+            rtt.take_early(ms(waited));
+        }
+        assert_eq!(rtt.patience(), MAX_PATIENCE, "it may be slow, as far as is known");
+        rtt.take(ms(1));
+        assert!(rtt.patience() <= ms(1) + MARGIN);
     }
 }

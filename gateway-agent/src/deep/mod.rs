@@ -62,7 +62,7 @@ pub(crate) struct Found {
 /// The deep probes of this gateway.
 #[derive(Debug)]
 pub(crate) struct DeepProbes {
-    targets: watch::Sender<Targets>,
+    targets: watch::Sender<Option<Targets>>,
     open: watch::Sender<Detours>,
     found: watch::Receiver<Found>,
 }
@@ -70,15 +70,16 @@ pub(crate) struct DeepProbes {
 impl DeepProbes {
     /// Begins with nothing to probe.
     pub(crate) fn start() -> Self {
-        let (targets, wanted) = watch::channel(Targets::new());
+        let (targets, wanted) = watch::channel(None);
         let (open, detours) = watch::channel(Detours::new());
         let (finds, found) = watch::channel(Found::default());
         tokio::spawn(keep(wanted, detours, finds));
         Self { targets, open, found }
     }
 
-    /// What is to be probed from now on.
-    pub(crate) fn set_targets(&self, targets: Targets) {
+    /// What is to be probed from now on; none while this gateway carries no traffic. Then it forgets what it found: until it carries
+    /// some again, that may have been mended.
+    pub(crate) fn set_targets(&self, targets: Option<Targets>) {
         self.targets.send_if_modified(|current| {
             *current != targets && {
                 *current = targets;
@@ -109,12 +110,20 @@ impl Drop for Probed {
     }
 }
 
-async fn keep(mut wanted: watch::Receiver<Targets>, open: watch::Receiver<Detours>, finds: watch::Sender<Found>) {
+async fn keep(
+    mut wanted: watch::Receiver<Option<Targets>>,
+    open: watch::Receiver<Detours>,
+    finds: watch::Sender<Found>,
+) {
     let reports = Arc::<Reports>::default();
     let mut probed: BTreeMap<Key, Probed> = BTreeMap::new();
     let mut hearing = Hearing::default();
     loop {
         let targets = wanted.borrow_and_update().clone();
+        if targets.is_none() {
+            hearing = Hearing::default();
+        }
+        let targets = targets.unwrap_or_default();
         let pace = follow_nodes(&targets, &mut probed, &open, &reports);
         let now = Instant::now();
         hearing.hear(&targets, &reports, pace, now);

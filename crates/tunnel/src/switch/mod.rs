@@ -175,8 +175,7 @@ impl Switch {
         }
         for peer in self.peers.slots.iter_mut().flatten() {
             let is_avoided = plan.avoid.contains(peer.gateway());
-            // Who carries no traffic tests nobody, and what it found before may have been mended.
-            let is_told = is_avoided && self.carries && has_better(plan, peer.gateway());
+            let is_told = is_avoided && has_better(plan, peer.gateway());
             let is_suspected = plan.suspects.contains(peer.gateway());
             peer.set_verdict((is_avoided, is_told), is_suspected, now);
             if plan.doubts.contains(peer.gateway()) && !self.doubts.contains(peer.gateway()) {
