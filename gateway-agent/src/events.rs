@@ -146,7 +146,7 @@ fn event(gateway: &Gateway, me: &GatewayId, note: &Note) -> Event {
     let time = Some(Time(Timestamp::now()));
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", gateway.name_any())),
+            generate_name: Some(format!("{}-", gateway.name_any())),
             namespace: gateway.namespace(),
             ..ObjectMeta::default()
         },

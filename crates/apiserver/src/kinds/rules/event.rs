@@ -5,13 +5,17 @@
 
 use serde_json::{Map, Value};
 
-use super::Rules;
+use super::{NameRule, Rules};
 use crate::{field::FieldError, object::text_at, store::Resource};
 
 #[derive(Debug)]
 pub(crate) struct Events;
 
 impl Rules for Events {
+    fn names(&self) -> NameRule {
+        NameRule::PathSegment
+    }
+
     /// Times that Go writes as null when nobody set them.
     fn default(&self, object: &mut Value) {
         nulls(object, &["source"], &["firstTimestamp", "lastTimestamp", "eventTime"]);
@@ -43,6 +47,10 @@ impl Rules for Events {
 pub(crate) struct NewEvents;
 
 impl Rules for NewEvents {
+    fn names(&self) -> NameRule {
+        NameRule::PathSegment
+    }
+
     fn default(&self, object: &mut Value) {
         nulls(
             object,
@@ -148,6 +156,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn many_name_their_events_after_an_object_and_a_dot() {
+        for rules in [&Events as &dyn Rules, &NewEvents] {
+            assert!(rules.names().wrong("web.").is_empty());
+        }
+    }
 
     #[test]
     fn an_event_is_the_same_in_both_groups() {
