@@ -1,11 +1,8 @@
 //! What the data plane of one gateway is to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use model::{
-    CablePlan, ClusterState, ConnectionState, Gateway, GatewayId, PeerPlan, ProbeMode, ProbeRole, Snapshot,
-    probe_address,
-};
+use model::{CablePlan, ClusterState, Gateway, GatewayId, PeerPlan, ProbeMode, ProbeRole, Snapshot, probe_address};
 
 use crate::{choice, claims, mtu};
 
@@ -17,7 +14,6 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
         role,
         carries: role.active,
         mtu: own_mtu(snapshot, me),
-        doubts: lost_by_others(snapshot, me),
         ..CablePlan::default()
     };
     if snapshot.own().is_some_and(|own| own.state != ClusterState::Active) {
@@ -60,14 +56,6 @@ fn peer(mine: Option<&Gateway>, gateway: &Gateway) -> PeerPlan {
             ProbeMode::None => 1,
         },
     }
-}
-
-/// Gateways to which another gateway of our cluster has lost its cable.
-fn lost_by_others(snapshot: &Snapshot, me: &GatewayId) -> BTreeSet<GatewayId> {
-    let others = snapshot.gateways_of(&me.cluster).filter(|gateway| gateway.id != *me);
-    let connections = others.flat_map(|gateway| &gateway.connections);
-    let lost = connections.filter(|connection| connection.state == ConnectionState::Error);
-    lost.map(|connection| connection.remote.clone()).collect()
 }
 
 fn own_mtu(snapshot: &Snapshot, me: &GatewayId) -> u16 {
@@ -132,22 +120,6 @@ mod tests {
         assert_eq!(plan.send.len(), 2);
         assert_eq!(plan.chosen.len(), 2);
         assert!(plan.peers.iter().all(|peer| peer.gateway.cluster.as_str() != "east"));
-    }
-
-    #[test]
-    fn what_another_gateway_of_the_cluster_lost_is_doubted() {
-        let mut snapshot = snapshot();
-        let remote = |node| fixture::gateway("west", node).id;
-        let connections = [("a", ConnectionState::Error), ("b", ConnectionState::Connected)];
-        let connections = connections.map(|(node, state)| fixture::connection(&remote(node), state));
-        for own in ["a", "b"] {
-            let id = fixture::gateway("east", own).id;
-            snapshot.gateways.get_mut(&id).unwrap().connections = connections.to_vec();
-        }
-        assert_eq!(plan_of(&snapshot).doubts, [remote("a")].into());
-        let other = fixture::gateway("east", "b").id;
-        snapshot.gateways.get_mut(&other).unwrap().connections.clear();
-        assert!(plan_of(&snapshot).doubts.is_empty(), "its own losses it knows better");
     }
 
     #[test]

@@ -149,11 +149,13 @@ impl Judge {
             .filter(|witness| witness.is_up == Some(true))
             .peekable();
         if up.peek().is_none() {
-            if witnesses.iter().any(|witness| witness.is_up_if_tracked) {
-                // They are there and can be reached: nobody has to have answered before.
-                return Some(Fault::Untracked);
-            }
-            return witnesses.iter().any(have_answered).then_some(Fault::Forwarding);
+            // Before its first answer the way may just not be ready: who translates addresses keeps to what it did with the first probe.
+            let fault = if witnesses.iter().any(|witness| witness.is_up_if_tracked) {
+                Fault::Untracked
+            } else {
+                Fault::Forwarding
+            };
+            return witnesses.iter().any(have_answered).then_some(fault);
         }
         let losses: Option<Vec<_>> = up.map(|witness| witness.lost).collect();
         let first = losses?.into_iter().min_by_key(|lost| lost.direction)?;
@@ -317,8 +319,7 @@ mod tests {
         let mut judge = Judge::default();
         judge.take(&[tracked(false), tracked(false)], None, now);
         judge.take(&[tracked(false), tracked(false)], None, later);
-        assert_eq!(judge.fault(later), Some(Fault::Untracked), "also where it never worked");
-        assert_eq!(judge.avoided(later), None, "but another gateway would do no better");
+        assert_eq!(judge.fault(later), None, "it never worked: it may just begin");
 
         let mut judge = Judge::default();
         judge.take(&[answers(false, true), answers(false, true)], None, now);

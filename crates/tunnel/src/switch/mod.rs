@@ -22,7 +22,7 @@ mod tables;
 mod tests;
 mod ways;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -77,8 +77,6 @@ pub(crate) struct Switch {
     tables: Tables,
     /// By source port: the peers by which deep probes go that do not go with the traffic; none where there is no cable.
     detours: HashMap<u16, Option<usize>>,
-    /// Peers that another gateway of our cluster has lost.
-    doubts: BTreeSet<GatewayId>,
     mtu: u16,
     icmp_sources: Vec<IpAddr>,
     /// ICMP errors that may still be sent in this tick (RFC 4443 §2.4 f).
@@ -119,7 +117,6 @@ impl Switch {
             peers: Peers::default(),
             tables: Tables::default(),
             detours: HashMap::new(),
-            doubts: BTreeSet::new(),
             mtu: u16::MAX,
             icmp_sources: Vec::new(),
             icmp_budget: ICMP_PER_TICK,
@@ -178,11 +175,7 @@ impl Switch {
             let is_told = is_avoided && has_better(plan, peer.gateway());
             let is_suspected = plan.suspects.contains(peer.gateway());
             peer.set_verdict((is_avoided, is_told), is_suspected, now);
-            if plan.doubts.contains(peer.gateway()) && !self.doubts.contains(peer.gateway()) {
-                peer.cable.handle_doubt(now);
-            }
         }
-        self.doubts.clone_from(&plan.doubts);
         let slot_of = |gateway: &GatewayId| {
             let mut peers = self.peers.by_slot();
             peers.find(|(_, peer)| peer.gateway() == gateway).map(|(slot, _)| slot)

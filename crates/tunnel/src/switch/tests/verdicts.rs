@@ -96,19 +96,3 @@ fn a_gateway_is_called_broken_only_if_its_cluster_has_a_better_one() {
     assert_eq!(called(&[0]), [true, false]);
     assert_eq!(called(&[0, 1]), [false, false], "that would help nobody");
 }
-
-#[test]
-fn a_gateway_that_another_of_ours_has_lost_is_asked_at_once() {
-    let (mut east, mut west) = triangle();
-    let standby = west[1].id.clone();
-    let asked = |east: &mut Node| {
-        east.out.sent.clear();
-        east.apply();
-        east.out.sent.len()
-    };
-    assert_eq!(asked(&mut east), 0, "it was asked just now");
-    east.plan.doubts.insert(standby);
-    assert_eq!(asked(&mut east), 1);
-    settle(&mut east, &mut west);
-    assert_eq!(asked(&mut east), 0, "once");
-}
