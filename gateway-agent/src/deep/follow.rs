@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::names;
 use nix::errno::Errno;
@@ -42,6 +42,9 @@ pub(super) async fn follow(
         path.handle_pace(order.pace, now);
         path.handle_size(order.size.min(known), now);
         path.handle_timeout(now);
+        if path.witness(now).is_up == Some(false) {
+            sockets.close_older_than(RENEW_AFTER, now);
+        }
         while let Some((port, request)) = path.poll_probe(now) {
             let may_leave = |from: u16| !order.is_detour || open.borrow().contains_key(&from);
             if sockets.send(node, port, &request, may_leave).await.is_err() {
@@ -81,6 +84,13 @@ impl Sockets {
         match port {
             DeepPort::AsTraffic => &mut self.as_traffic,
             DeepPort::Tracked => &mut self.tracked,
+        }
+    }
+
+    /// A socket keeps the address that the node had for the way when it was opened, and the routes may not have been there yet.
+    fn close_older_than(&mut self, age: Duration, now: Instant) {
+        for slot in [&mut self.as_traffic, &mut self.tracked] {
+            slot.take_if(|socket| now.saturating_duration_since(socket.opened) >= age);
         }
     }
 
@@ -136,9 +146,13 @@ async fn readable(socket: Option<&Socket>) {
     }
 }
 
+/// A way that nothing comes back by is tried from a new socket.
+const RENEW_AFTER: Duration = Duration::from_secs(2);
+
 /// Packets from it are as large as they are meant to be: none is fragmented, for the kernel tells what the way takes.
 struct Socket {
     udp: UdpSocket,
+    opened: Instant,
     local: u16,
     is_v4: bool,
     /// The kernel found full size too large, and does not tell what fits.
@@ -161,6 +175,7 @@ impl Socket {
         };
         udp.connect(SocketAddr::new(node, port)).await?;
         Ok(Self {
+            opened: Instant::now(),
             local: udp.local_addr()?.port(),
             udp,
             is_v4: node.is_ipv4(),
