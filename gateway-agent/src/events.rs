@@ -184,21 +184,14 @@ mod tests {
     use ConnectionState::{Connected, Connecting, Error};
 
     fn connection(state: ConnectionState, reason: Option<&str>) -> Connection {
+        let remote = GatewayId {
+            cluster: "west".parse().unwrap(),
+            node: "gw1".parse().unwrap(),
+        };
         Connection {
-            remote: GatewayId {
-                cluster: "west".parse().unwrap(),
-                node: "gw1".parse().unwrap(),
-            },
-            state,
             reason: reason.map(str::to_owned),
             message: "words".into(),
-            remote_address: None,
-            rtt: None,
-            loss_percent: None,
-            mtu: None,
-            last_handshake: None,
-            rx_bytes: 0,
-            tx_bytes: 0,
+            ..Connection::new(remote, state)
         }
     }
 

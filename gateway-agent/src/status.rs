@@ -196,21 +196,16 @@ mod tests {
     use model::GatewayId;
 
     fn connection(state: ConnectionState, rx_bytes: u64, message: &str) -> Connection {
+        let remote = GatewayId {
+            cluster: "west".parse().unwrap(),
+            node: "gw1".parse().unwrap(),
+        };
         Connection {
-            remote: GatewayId {
-                cluster: "west".parse().unwrap(),
-                node: "gw1".parse().unwrap(),
-            },
-            state,
-            reason: None,
             message: message.into(),
-            remote_address: None,
-            rtt: None,
-            loss_percent: None,
             mtu: Some(1440),
             last_handshake: Some(1_700_000_000),
             rx_bytes,
-            tx_bytes: 0,
+            ..Connection::new(remote, state)
         }
     }
 

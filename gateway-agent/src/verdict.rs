@@ -170,17 +170,8 @@ pub(crate) mod tests {
     pub(crate) fn cable(node: &str, state: ConnectionState, active: bool) -> CableStatus {
         CableStatus {
             connection: Connection {
-                remote: id(node),
-                state,
-                reason: None,
-                message: String::new(),
-                remote_address: None,
-                rtt: None,
-                loss_percent: None,
                 mtu: Some(1440),
-                last_handshake: None,
-                rx_bytes: 0,
-                tx_bytes: 0,
+                ..Connection::new(id(node), state)
             },
             role: Some(ProbeRole {
                 active,

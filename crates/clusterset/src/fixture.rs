@@ -1,8 +1,8 @@
 //! Small members and gateways for tests.
 
 use model::{
-    AddressKind, Cluster, ClusterState, Connection, ConnectionState, Gateway, GatewayAddress, GatewayId, PrefixSet,
-    ProbeMode, ProtocolRange, PublicKey,
+    AddressKind, Cluster, ClusterState, Gateway, GatewayAddress, GatewayId, PrefixSet, ProbeMode, ProtocolRange,
+    PublicKey,
 };
 
 /// A member with one pod prefix.
@@ -51,22 +51,5 @@ pub(crate) fn gateway_at(cluster: &str, node: &str, ip: &str) -> Gateway {
     Gateway {
         addresses: vec![address],
         ..gateway(cluster, node)
-    }
-}
-
-/// A connection of which nothing was measured.
-pub(crate) fn connection(remote: &GatewayId, state: ConnectionState) -> Connection {
-    Connection {
-        remote: remote.clone(),
-        state,
-        reason: None,
-        message: String::new(),
-        remote_address: None,
-        rtt: None,
-        loss_percent: None,
-        mtu: None,
-        last_handshake: None,
-        rx_bytes: 0,
-        tx_bytes: 0,
     }
 }

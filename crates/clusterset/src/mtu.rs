@@ -106,7 +106,7 @@ mod tests {
         let theirs = fixture::gateway_at("west", "b", "192.0.2.1");
         let connection = |state, mtu| model::Connection {
             mtu: Some(mtu),
-            ..fixture::connection(&theirs.id, state)
+            ..model::Connection::new(theirs.id.clone(), state)
         };
         let mine = |state, mtu| Gateway {
             connections: vec![connection(state, mtu)],

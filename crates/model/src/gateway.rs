@@ -114,6 +114,25 @@ pub struct Connection {
     pub tx_bytes: u64,
 }
 
+impl Connection {
+    /// A connection of which nothing was measured.
+    pub fn new(remote: GatewayId, state: ConnectionState) -> Self {
+        Self {
+            remote,
+            state,
+            reason: None,
+            message: String::new(),
+            remote_address: None,
+            rtt: None,
+            loss_percent: None,
+            mtu: None,
+            last_handshake: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+        }
+    }
+}
+
 /// State of a cable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -43,7 +43,9 @@ pub(super) async fn follow(
         path.handle_size(order.size.min(known), now);
         path.handle_timeout(now);
         if path.witness(now).is_up == Some(false) {
-            sockets.close_older_than(RENEW_AFTER, now);
+            // It keeps the address that the node had for the way when it was opened, and the routes may not have been there yet.
+            let is_old = |socket: &mut Socket| now.saturating_duration_since(socket.opened) >= RENEW_AFTER;
+            sockets.as_traffic.take_if(is_old);
         }
         while let Some((port, request)) = path.poll_probe(now) {
             let may_leave = |from: u16| !order.is_detour || open.borrow().contains_key(&from);
@@ -84,13 +86,6 @@ impl Sockets {
         match port {
             DeepPort::AsTraffic => &mut self.as_traffic,
             DeepPort::Tracked => &mut self.tracked,
-        }
-    }
-
-    /// A socket keeps the address that the node had for the way when it was opened, and the routes may not have been there yet.
-    fn close_older_than(&mut self, age: Duration, now: Instant) {
-        for slot in [&mut self.as_traffic, &mut self.tracked] {
-            slot.take_if(|socket| now.saturating_duration_since(socket.opened) >= age);
         }
     }
 

@@ -3,17 +3,16 @@
 //! One engine has a cable to each of so many others, which run in one process in another network namespace. All are active gateways
 //! of their clusters, so that every cable is probed as one in use. When all are connected, the hub is watched for a while.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use super::dataplane::engine::{cpu_seconds, peak_rss_mb};
-use super::dataplane::ground::{Ground, Place, Running};
+use super::dataplane::ground::{Ground, Place};
 use super::dataplane::tools;
+use super::told::{has_told, tell, wait};
 use crate::report::Report;
 use crate::repository;
 
@@ -86,16 +85,6 @@ impl Cables {
     }
 }
 
-/// Runs a program that tells in a file how far it is.
-fn tell(mut command: Command, file: &Path) -> anyhow::Result<Running> {
-    Running::new(command.stdin(Stdio::null()).stdout(File::create(file)?))
-}
-
-fn has_told(file: &Path, line: &str) -> bool {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines().next_back() == Some(line)
-}
-
 /// What was sent in the namespace of a process, ever.
 fn datagrams(pid: u32) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/net/snmp")).context("the engine has ended")?;
@@ -105,16 +94,3 @@ fn datagrams(pid: u32) -> anyhow::Result<f64> {
         .parse()
         .context("OutDatagrams")
 }
-
-fn wait(what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        if Instant::now() > deadline {
-            bail!("waited {PATIENCE:?} for {what}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,18 +5,19 @@
 //! gateway. When all are answered, the gateway is watched for a while.
 
 use std::fmt::Write;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use model::names::{VXLAN_LINK, VXLAN_PORT, VXLAN_VNI};
 
 use super::dataplane::engine::{cpu_seconds, peak_rss_mb};
-use super::dataplane::ground::{Ground, Place, Running};
+use super::dataplane::ground::{Ground, Place};
 use super::dataplane::tools;
+use super::told::{has_told, tell, wait};
 use crate::report::Report;
 use crate::repository;
 
@@ -60,23 +61,11 @@ impl Nodes {
         let told = folder.join("nodes.txt");
         let count = self.nodes.to_string();
         let gateway = ground.start(Place::West, program, &["gateway"])?;
-        let mut command = ground.command(Place::East, program, &["nodes", "--count", &count]);
-        command.stdin(Stdio::null()).stdout(File::create(&told)?);
-        let nodes = Running::new(&mut command)?;
-        let are_up = || {
-            let text = fs::read_to_string(&told).unwrap_or_default();
-            text.lines().next_back().and_then(|line| line.parse::<u16>().ok())
-        };
-        let deadline = Instant::now() + PATIENCE;
-        while are_up() != Some(self.nodes) {
-            if Instant::now() > deadline {
-                bail!(
-                    "waited {PATIENCE:?} for {count} nodes to be answered: {:?} are",
-                    are_up()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let nodes = tell(
+            ground.command(Place::East, program, &["nodes", "--count", &count]),
+            &told,
+        )?;
+        wait("all nodes to be answered", || has_told(&told, &count))?;
 
         let before = (cpu_seconds(gateway.pid())?, answers(gateway.pid())?);
         std::thread::sleep(Duration::from_secs(self.seconds.into()));
@@ -85,11 +74,7 @@ impl Nodes {
             answers(gateway.pid())? - before.1,
         );
         let rss = peak_rss_mb(gateway.pid())?;
-        ensure!(
-            are_up() == Some(self.nodes),
-            "only {:?} nodes are answered any more",
-            are_up()
-        );
+        ensure!(has_told(&told, &count), "some nodes are not answered any more");
         let seconds = f64::from(self.seconds);
         let mut figure = |name: &str, unit, value| report.figure(&format!("nodes{count}_{name}"), unit, &[value]);
         figure("answers_per_s", "1/s", sent / seconds);
@@ -154,4 +139,3 @@ fn answers(pid: u32) -> anyhow::Result<f64> {
 const GATEWAY: &str = "fe80::1";
 const GATEWAY_MAC: &str = "02:00:5e:00:53:01";
 const NODES_MAC: &str = "02:00:5e:00:53:02";
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,8 +1,8 @@
 use super::*;
 use crate::fixture;
 use model::{
-    Cluster, ConnectionState, ExportedPort, Family, Gateway, GatewayId, ImportedService, Preference, PrefixSet,
-    ProbeMode, Protocol, ProtocolRange, PublicKey, ServiceKey, SessionAffinity,
+    Cluster, Connection, ConnectionState, ExportedPort, Family, Gateway, GatewayId, ImportedService, Preference,
+    PrefixSet, ProbeMode, Protocol, ProtocolRange, PublicKey, ServiceKey, SessionAffinity,
 };
 
 fn id(text: &str) -> ClusterId {
@@ -28,7 +28,7 @@ fn snapshot(cables: &[(&str, ConnectionState)]) -> Snapshot {
         node: "gw1".parse().unwrap(),
     };
     let connection =
-        |(cluster, state): &(&str, ConnectionState)| fixture::connection(&fixture::gateway(cluster, "gw1").id, *state);
+        |(cluster, state): &(&str, ConnectionState)| Connection::new(fixture::gateway(cluster, "gw1").id, *state);
     let gateway = Gateway {
         id: gateway.clone(),
         public_key: PublicKey::from_bytes([1; 32]),

@@ -149,7 +149,6 @@ impl Judge {
             .filter(|witness| witness.is_up == Some(true))
             .peekable();
         if up.peek().is_none() {
-            // Before its first answer the way may just not be ready: who translates addresses keeps to what it did with the first probe.
             let fault = if witnesses.iter().any(|witness| witness.is_up_if_tracked) {
                 Fault::Untracked
             } else {

@@ -315,22 +315,11 @@ fn leads_to(simulation: &Simulation, cluster: &str, port: u16) -> Option<BTreeSe
 }
 
 fn connection(cluster: &str) -> model::Connection {
-    model::Connection {
-        remote: model::GatewayId {
-            cluster: cluster.parse().unwrap(),
-            node: "gw1".parse().unwrap(),
-        },
-        state: model::ConnectionState::Connected,
-        reason: None,
-        message: String::new(),
-        remote_address: None,
-        rtt: None,
-        loss_percent: None,
-        mtu: None,
-        last_handshake: None,
-        rx_bytes: 0,
-        tx_bytes: 0,
-    }
+    let remote = model::GatewayId {
+        cluster: cluster.parse().unwrap(),
+        node: "gw1".parse().unwrap(),
+    };
+    model::Connection::new(remote, model::ConnectionState::Connected)
 }
 
 fn pods(addresses: &[&str]) -> Option<BTreeSet<String>> {

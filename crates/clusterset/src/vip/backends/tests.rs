@@ -54,7 +54,7 @@ fn snapshot(exports: Vec<ExportedService>) -> Snapshot {
             p95_us: p50_us,
             p99_us: p50_us,
         }),
-        ..fixture::connection(&fixture::gateway(cluster, "gw1").id, ConnectionState::Connected)
+        ..Connection::new(fixture::gateway(cluster, "gw1").id, ConnectionState::Connected)
     };
     let gateway = Gateway {
         connections: vec![connection("west", 1_000), connection("north", 40_000)],
