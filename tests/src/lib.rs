@@ -196,6 +196,26 @@ impl Lab {
         read(&self.lab("status", &["-o", "json"]))
     }
 
+    /// The connections as each cluster sees them, and the ends of the agents' logs.
+    fn print_what_agents_said(&self) {
+        for cluster in ["east", "west"] {
+            eprintln!(
+                "{cluster}\n{}",
+                said(&self.try_tombolo(cluster, &["show", "connections"]))
+            );
+        }
+        let logs = std::fs::read_dir(format!("/run/tombolo-lab/{}/logs", self.name));
+        for log in logs.into_iter().flatten().flatten() {
+            let name = log.file_name().to_string_lossy().into_owned();
+            if name.contains("-agent") {
+                let text = std::fs::read_to_string(log.path()).unwrap_or_default();
+                let lines: Vec<_> = text.lines().collect();
+                let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
+                eprintln!("{name}\n{}\n", end.join("\n"));
+            }
+        }
+    }
+
     /// Applies manifests to a cluster, and waits for the pods.
     pub fn apply(&self, cluster: &str, manifests: &str) {
         let mut child = Command::new(&self.tombolo)
@@ -210,11 +230,14 @@ impl Lab {
     }
 }
 
+const LOG_LINES: usize = 40;
+
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let status = self.run(&["lab", "status", "--name", self.name]);
             eprintln!("{}", String::from_utf8_lossy(&status.stdout));
+            self.print_what_agents_said();
         }
         self.run(&["lab", "down", "--name", self.name]);
     }
