@@ -26,10 +26,13 @@ fn names_and_connects_follow_a_cluster_that_goes_and_comes_back() {
         clusters.connect(SERVICE, "80").contains("refused").then_some(())
     });
     assert!(!clusters.resolve(SERVICE).is_empty(), "the clusterset IP stays");
-    wait("connects to pods to be told that there is no way", || {
-        let error = clusters.connect(&pod, "8080");
-        (error.contains("No route to host") || error.contains("unreachable")).then_some(())
+    wait("connects to pods to be refused", || {
+        clusters.connect(&pod, "8080").contains("refused").then_some(())
     });
+    for _ in 0..10 {
+        let error = clusters.connect(&pod, "8080");
+        assert!(error.contains("refused"), "not every time: {error}");
+    }
 
     lab.lab("heal", &["east"]);
     clusters.await_life(&pod);

@@ -12,6 +12,8 @@
 //! * `loops` (forward): what came by VXLAN does not go back to it, nor from one cable to another.
 //! * `leaving` (postrouting, so forwarded and local packets alike, after all DNAT and with the final link): remote prefixes leave
 //!   by our links or not at all; TCP options of both directions shrink to the route MTU.
+//! * `hopeless` (prerouting, after all DNAT): a connection to a remote prefix that there is no way to is reset. The unreachable routes would
+//!   tell as well, but by ICMP, of which the kernel sends each address one in two seconds, and none at all to who asks every second.
 //! * `transit` (prerouting, before conntrack): see [`crate::nft_transit`].
 //! * those of [`crate::nft_vips`], on a node that translates clusterset IPs.
 
@@ -81,7 +83,7 @@ impl NftTable {
             })
             .collect();
 
-        let mut chains = vec![loops(), leaving()];
+        let mut chains = vec![loops(), leaving(), hopeless()];
         if desired.keep_source {
             chains.push(source());
         }
@@ -272,7 +274,23 @@ fn leaving() -> Chain {
     chain
 }
 
+fn hopeless() -> Chain {
+    let mut chain = Chain::new("hopeless", "filter", "prerouting", DSTNAT + 10);
+    // What other nodes send here has a table of its own, which this lookup does not see. And only who begins is told: what is
+    // connected may outlive a time without a way.
+    let vx = tags::VXLAN_LINK;
+    chain.rule_per_family(
+        "no-way",
+        &format!(
+            "iifname != \"{vx}\" {{ip}} daddr @remote_{{v}} tcp flags & (fin | syn | rst | ack) == syn fib daddr oif missing \
+             counter reject with tcp reset"
+        ),
+    );
+    chain
+}
+
 // The priorities behind nft's names.
+pub(crate) const DSTNAT: i32 = -100;
 const MANGLE: i32 = -150;
 pub(crate) const FILTER: i32 = 0;
 pub(crate) const SRCNAT: i32 = 100;

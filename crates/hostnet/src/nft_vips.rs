@@ -15,7 +15,7 @@
 //! A map of its own for every slot, and not one map with the slot in its key: nft 1.0.6 cannot list a map whose key holds a hash,
 //! and crashes on it.
 
-use crate::nft::{Chain, FILTER, SRCNAT};
+use crate::nft::{Chain, DSTNAT, FILTER, SRCNAT};
 use crate::state::Family;
 use crate::vips::{SLOTS, affine_set, hairpin_set, known_set, slot_chain, slot_map};
 
@@ -93,6 +93,5 @@ fn slot(slot: usize) -> Chain {
 /// The interval set of clusterset addresses is this and a family.
 pub(crate) const RANGE: &str = "clusterset";
 const PROTOCOLS: &str = "{ tcp, udp, sctp }";
-const DSTNAT: i32 = -100;
 /// "tomb". Without one, the kernel draws another for each new table.
 const SEED: u32 = 0x746f_6d62;

@@ -169,12 +169,10 @@ fn nothing_leaks_when_the_tun_goes_away() {
             !world.node.ip("nexthop show").contains("tombolo0")
         });
         let refused = world.try_connect(remote, PORT).unwrap_err();
-        assert!(
-            matches!(
-                refused.kind(),
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
-            ),
-            "the sender should hear at once that there is no way: {refused}"
+        assert_eq!(
+            refused.kind(),
+            io::ErrorKind::ConnectionRefused,
+            "the sender should hear at once that there is no way"
         );
         world.nothing_arrived(&leak, &other, family);
 
@@ -195,6 +193,27 @@ fn nothing_leaks_when_the_tun_goes_away() {
             "sysctl",
             &["-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"],
         );
+    }
+}
+
+/// Who tries every second is told each time: the kernel's ICMP would not be.
+#[test]
+fn whoever_connects_to_what_is_out_of_reach_is_refused_every_time() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    world.far_joins();
+    world.node.settle(&desired(Via::Vtep(peer_vtep().address)));
+    for (reachable, out_of_reach) in [("10.2.0.9", "10.3.0.9"), ("fd02::9", "fd03::9")] {
+        for _ in 0..100 {
+            world.send(out_of_reach);
+        }
+        for _ in 0..20 {
+            let refused = world.try_connect(out_of_reach, PORT).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{out_of_reach}");
+        }
+        world.connect(FAMILIES[usize::from(reachable.contains(':'))][0], reachable);
     }
 }
 

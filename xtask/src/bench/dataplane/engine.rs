@@ -125,7 +125,14 @@ impl Pair {
             ground.route(gateway, Some(&link))?;
         }
         let deadline = Instant::now() + PATIENCE;
-        while load::round_trips(ground, [Place::West, Place::East], Duration::from_millis(200))?.is_empty() {
+        while load::round_trips(
+            ground,
+            [Place::West, Place::East],
+            Duration::from_millis(200),
+            load::PAUSE,
+        )?
+        .is_empty()
+        {
             if Instant::now() > deadline {
                 bail!("no datagram came back through {program} within {PATIENCE:?}");
             }

@@ -59,8 +59,13 @@ fn outcome(end: &Value) -> Outcome {
     }
 }
 
-/// Round trips of small datagrams, one after the other with a pause between them, in microseconds. A lost one is not counted.
-pub(crate) fn round_trips(ground: &Ground, [from, to]: [Place; 2], length: Duration) -> anyhow::Result<Vec<f64>> {
+/// Round trips of small datagrams, one after the other with this pause between them, in microseconds. A lost one is not counted.
+pub(crate) fn round_trips(
+    ground: &Ground,
+    [from, to]: [Place; 2],
+    length: Duration,
+    pause: Duration,
+) -> anyhow::Result<Vec<f64>> {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -82,7 +87,7 @@ pub(crate) fn round_trips(ground: &Ground, [from, to]: [Place; 2], length: Durat
         });
         let ping = scope.spawn(|| {
             ground.enter(from)?;
-            ask(from, to, length)
+            ask(from, to, length, pause)
         });
         // An echo that failed to start is reported below.
         let _ = is_ready.recv();
@@ -93,7 +98,7 @@ pub(crate) fn round_trips(ground: &Ground, [from, to]: [Place; 2], length: Durat
     })
 }
 
-fn ask(from: Place, to: Place, length: Duration) -> anyhow::Result<Vec<f64>> {
+fn ask(from: Place, to: Place, length: Duration, pause: Duration) -> anyhow::Result<Vec<f64>> {
     let socket = UdpSocket::bind((from.address(), 0))?;
     socket.connect((to.address(), ECHO_PORT))?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
@@ -112,11 +117,15 @@ fn ask(from: Place, to: Place, length: Duration) -> anyhow::Result<Vec<f64>> {
                 break;
             }
         }
-        thread::sleep(Duration::from_millis(1));
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
     }
     Ok(samples)
 }
 
+/// Long enough that cores and whoever waits for packets have gone to sleep.
+pub(crate) const PAUSE: Duration = Duration::from_millis(1);
 const ECHO_PORT: u16 = 4599;
 
 #[cfg(test)]

@@ -199,8 +199,10 @@ impl Turn<'_> {
         let length = Duration::from_secs(self.bench.seconds.into());
         let figure = |name: &str| format!("{}.{}{name}", self.engine.name(), profile.prefix());
         if self.bench.wants(Measurement::RttIdle) {
-            let samples = load::round_trips(self.ground, profile.ends(), length)?;
-            percentiles(report, &figure("rtt_idle"), samples);
+            for (name, pause) in [("rtt_idle", Duration::ZERO), ("rtt_sparse", load::PAUSE)] {
+                let samples = load::round_trips(self.ground, profile.ends(), length, pause)?;
+                percentiles(report, &figure(name), samples);
+            }
         }
         for (load, name, flags) in THROUGHPUT {
             if !self.bench.wants(load) {
@@ -232,7 +234,7 @@ impl Turn<'_> {
             // The load lasts a second longer, so that every round trip is under it.
             let (samples, outcome) = std::thread::scope(|scope| {
                 let busy = scope.spawn(|| load::iperf(self.ground, profile.ends(), &[], self.bench.seconds + 1));
-                let samples = load::round_trips(self.ground, profile.ends(), length);
+                let samples = load::round_trips(self.ground, profile.ends(), length, load::PAUSE);
                 (samples, busy.join().expect("a load does not panic"))
             });
             outcome?;
@@ -261,6 +263,7 @@ fn compare(report: &mut Report) {
         ("udp64", "udp64_pps"),
         ("cpu", "cpu_s_per_gb"),
         ("rtt_idle", "rtt_idle_p50_us"),
+        ("rtt_sparse", "rtt_sparse_p50_us"),
         ("rtt_load", "rtt_load_p50_us"),
         ("nic_tcp1", "nic_tcp1_gbps"),
         ("fwd_tcp1", "fwd_tcp1_gbps"),
