@@ -8,6 +8,7 @@
 //! Both find a VXLAN link of ours: the gateway has `fe80::1` on it, and node N has `fe80::1:N`. Every node uses the gateway, so it probes at
 //! the pace of one in use. It is printed how many of them are answered, whenever that changes.
 
+use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -104,7 +105,11 @@ async fn node(number: u16, up: &AtomicU16) -> anyhow::Result<()> {
             hop.ask(request, says).encode(&mut datagram);
             let padded = usize::from(request.size).saturating_sub(UDP6_OVERHEAD);
             datagram.resize(datagram.len().max(padded), 0);
-            socket.send(&datagram).await?;
+            // An earlier one was refused: the gateway may only be starting.
+            match socket.send(&datagram).await {
+                Err(error) if is_refusal(&error) => hop.handle_refused(now),
+                sent => drop(sent?),
+            }
         }
         let is_up = hop.is_up(now) == Some(true);
         if is_up != was_up {
@@ -116,14 +121,22 @@ async fn node(number: u16, up: &AtomicU16) -> anyhow::Result<()> {
             }
         }
         tokio::select! {
-            received = socket.recv(&mut buffer) => {
-                if let Ok(message) = Message::decode(&buffer[..received?]) {
-                    hop.handle_message(&message, Instant::now());
+            received = socket.recv(&mut buffer) => match received {
+                Ok(len) => {
+                    if let Ok(message) = Message::decode(&buffer[..len]) {
+                        hop.handle_message(&message, Instant::now());
+                    }
                 }
-            }
+                Err(error) if is_refusal(&error) => hop.handle_refused(Instant::now()),
+                Err(error) => return Err(error.into()),
+            },
             () = tokio::time::sleep_until(hop.poll_timeout().into()) => {}
         }
     }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
 }
 
 const GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   called broken ──▶ steps back for a minute ──▶ stands for the role again
-//!                        │ nobody has the role, and it is not called broken any more: at once
+//!                        │ nobody has the role, and it is not called broken any more: at once, or half a second after the others
 //!                        └ nobody has the role, and it still is: the last that had it first, for some seconds, the next time for longer
 //! ```
 //!
@@ -63,7 +63,12 @@ impl Convalescence {
         }
         let is_past = |at: Option<Instant>, time| at.is_some_and(|at| now.saturating_duration_since(at) >= time);
         let patience = if self.had_role { LAST_ACTIVE_FIRST } else { ANYBODY };
-        if is_past(self.free_since, OTHERS_FIRST) && is_past(self.called_broken, QUIET) {
+        let others_first = if is_past(self.called_broken, WELL) {
+            Duration::ZERO
+        } else {
+            OTHERS_FIRST
+        };
+        if is_past(self.free_since, others_first) && is_past(self.called_broken, QUIET) {
             tracing::warn!("nobody takes the role of the active gateway: this one stands for it again");
             self.called_broken = None;
         } else if is_past(self.free_since, patience) {
@@ -92,6 +97,8 @@ const CONVALESCENCE: Duration = Duration::from_secs(60);
 const OTHERS_FIRST: Duration = Duration::from_millis(500);
 /// Who has not been called broken for so long is rather well than who is.
 const QUIET: Duration = Duration::from_secs(2);
+/// Who has not been called broken for so long is as well as any, as far as can be told: standbys are probed deeply too.
+const WELL: Duration = Duration::from_secs(10);
 /// Who is well, and who was called broken until just now, takes a free role sooner.
 const LAST_ACTIVE_FIRST: Duration = Duration::from_secs(3);
 /// Later still, so that two do not take it in turns.
@@ -137,6 +144,18 @@ mod tests {
         assert!(rest.lasts(at(13_900)), "it was called broken just now");
         rest.take(&calls(false), Role::Free, at(14_000));
         assert!(!rest.lasts(at(14_000)));
+    }
+
+    #[test]
+    fn who_has_been_well_for_a_while_takes_a_free_role_at_once() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        for (free_at, is_quick) in [(5000, false), (20_000, true)] {
+            let mut rest = Convalescence::default();
+            rest.take(&calls(true), Role::Taken, at(0));
+            rest.take(&calls(false), Role::Free, at(free_at));
+            assert_eq!(!rest.lasts(at(free_at)), is_quick);
+        }
     }
 
     /// Gateways that are called broken, each until a time, and a lease that goes to the first that stands.

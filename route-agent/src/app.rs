@@ -13,6 +13,7 @@ use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
 use model::{ClusterState, NodeName, Snapshot};
 use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::{Config, Verb};
 use crate::deep::DeepResponder;
@@ -128,6 +129,7 @@ impl Agent {
             let view = Arc::clone(&views.borrow_and_update());
             self.note_freshness(&view.freshness);
             let mut retry = RESYNC;
+            let started = Instant::now();
             if let Some(snapshot) = &view.snapshot {
                 self.hops.set_snapshot(snapshot);
                 self.deep.set_snapshot(snapshot);
@@ -145,6 +147,13 @@ impl Agent {
                     retry = Duration::ZERO;
                 }
             }
+            // A burst of exports is not worth a round for each: they would be most of what the node does.
+            let next = Instant::now() + (started.elapsed() * REST).min(LONGEST_REST);
+            let view_changes = async {
+                let changed = views.changed().await;
+                tokio::time::sleep_until(next).await;
+                changed
+            };
             let kernel = async {
                 match &mut self.monitor {
                     Some((_, monitor)) => monitor.changed().await,
@@ -152,7 +161,7 @@ impl Agent {
                 }
             };
             tokio::select! {
-                changed = views.changed() => if changed.is_err() { return },
+                changed = view_changes => if changed.is_err() { return },
                 () = kernel => {}
                 changed = ways.changed() => {
                     if changed.is_err() { return }
@@ -275,5 +284,8 @@ impl Agent {
 const RESYNC: Duration = Duration::from_secs(30);
 /// How long the first answers of the gateways are waited for.
 const FIRST_PROBES: Duration = Duration::from_secs(1);
+/// After a round no other is made on account of the API server for so many times as long as it took.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Another try after something failed.
 const RETRY: Duration = Duration::from_secs(1);

@@ -1,19 +1,18 @@
 //! Runs nft: text in for writing, JSON out for reading.
 //!
-//! **Reading is cheap.** A table with a thousand clusterset IPs has 64,000 elements, which nft takes more than a second to list; the
-//! rules take milliseconds. So rules are read each time, and elements when they may have changed: at the start, when the generation
-//! of the kernel's ruleset says that somebody else wrote (a large table not more often than [`LARGE_INTERVAL`], because
-//! kube-proxy writes all the time), and every [`FULL_INTERVAL`]. In between, elements are what was read or written last.
+//! **Reading is cheap.** A table with a thousand clusterset IPs has 64,000 elements, which nft takes more than a second to list; rules
+//! take as long as there are neighbours' rules to list with them. So both are read at the start, every [`FULL_INTERVAL`], and when the
+//! generation of the kernel's ruleset says that somebody else wrote; but elements of a large table not more often than
+//! [`LARGE_INTERVAL`], because kube-proxy writes all the time. In between, the table is what was read or written last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hostnet::{NftTable, VipElements, VipUpdate, tags};
-use ipnet::IpNet;
+use hostnet::{NftTable, VipUpdate, tags};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -30,21 +29,24 @@ pub(crate) struct Nft {
     memory: Mutex<Option<Memory>>,
 }
 
-/// Elements as they were at a generation of the kernel's ruleset.
+/// The table as it was at a generation of the kernel's ruleset.
 #[derive(Debug)]
 struct Memory {
     generation: u32,
+    /// When its elements were read or written.
     read_at: Instant,
-    sets: BTreeMap<String, BTreeSet<IpNet>>,
-    vips: VipElements,
+    listing: Listing,
 }
 
 impl Memory {
-    /// Whether elements need not be read, given the generation now.
+    /// Whether nothing need be read, given the generation now.
     fn holds(&self, generation: u32) -> bool {
-        let age = self.read_at.elapsed();
-        let is_large = self.vips.len() > LARGE;
-        age < FULL_INTERVAL && (self.generation == generation || (is_large && age < LARGE_INTERVAL))
+        self.generation == generation && self.read_at.elapsed() < FULL_INTERVAL
+    }
+
+    /// Whether at least the elements need not be.
+    fn elements_hold(&self) -> bool {
+        self.listing.vips.len() > LARGE && self.read_at.elapsed() < LARGE_INTERVAL
     }
 }
 
@@ -60,13 +62,17 @@ impl Nft {
     /// Replaces our table in one transaction.
     pub(crate) async fn write(&self, table: &NftTable) -> Result<(), NftError> {
         self.forget();
+        let before = self.generation().await?;
         self.run(&["-f", "-"], &table.text()).await?;
-        let generation = self.generation().await?;
         self.remember(Memory {
-            generation,
+            // Our own transaction is one step. If others have written meanwhile, it will be found to be another.
+            generation: before.wrapping_add(1),
             read_at: Instant::now(),
-            sets: table.shape().sets.clone(),
-            vips: table.vips().clone(),
+            listing: Listing {
+                shape: table.shape().clone(),
+                vips: table.vips().clone(),
+                counters: BTreeMap::new(),
+            },
         });
         Ok(())
     }
@@ -77,8 +83,8 @@ impl Nft {
         self.run(&["-f", "-"], &update.text()).await?;
         let generation = self.generation().await?;
         if let Some(mut memory) = before {
-            memory.vips.take_in(update);
-            // Our own transaction is one step. More than that is somebody else's doing too, and the old number says so.
+            memory.listing.vips.take_in(update);
+            // More than one step is somebody else's doing too, and the old number says so.
             if generation == memory.generation.wrapping_add(1) {
                 memory.generation = generation;
             }
@@ -90,24 +96,28 @@ impl Nft {
     /// Our table; none if it is not there, or if there cannot be one: then writing it says why.
     pub(crate) async fn read(&self) -> Result<Option<Listing>, NftError> {
         let generation = self.generation().await?;
-        let remembered = self.take().filter(|memory| memory.holds(generation));
-        let Some(mut listing) = self.list(remembered.is_some()).await? else {
+        let known = match self.take() {
+            Some(memory) if memory.holds(generation) => {
+                let listing = memory.listing.clone();
+                self.remember(memory);
+                return Ok(Some(listing));
+            }
+            memory => memory.filter(Memory::elements_hold),
+        };
+        let Some(mut listing) = self.list(known.is_some()).await? else {
             return Ok(None);
         };
-        let memory = match remembered {
-            Some(memory) => {
-                listing.shape.sets.clone_from(&memory.sets);
-                listing.vips.clone_from(&memory.vips);
-                memory
-            }
-            None => Memory {
-                generation,
-                read_at: Instant::now(),
-                sets: listing.shape.sets.clone(),
-                vips: listing.vips.clone(),
-            },
-        };
-        self.remember(memory);
+        let mut read_at = Instant::now();
+        if let Some(memory) = known {
+            listing.shape.sets = memory.listing.shape.sets;
+            listing.vips = memory.listing.vips;
+            read_at = memory.read_at;
+        }
+        self.remember(Memory {
+            generation,
+            read_at,
+            listing: listing.clone(),
+        });
         Ok(Some(listing))
     }
 

@@ -12,7 +12,7 @@ use crate::error::NftError;
 use crate::nft_json_vips;
 
 /// A table as read.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Listing {
     pub(crate) shape: NftShape,
     /// Elements of the sets and maps that change with the services; none if they were not asked for.

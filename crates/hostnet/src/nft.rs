@@ -12,8 +12,9 @@
 //! * `loops` (forward): what came by VXLAN does not go back to it, nor from one cable to another.
 //! * `leaving` (postrouting, so forwarded and local packets alike, after all DNAT and with the final link): remote prefixes leave
 //!   by our links or not at all; TCP options of both directions shrink to the route MTU.
-//! * `hopeless` (prerouting, after all DNAT): a connection to a remote prefix that there is no way to is reset. The unreachable routes would
-//!   tell as well, but by ICMP, of which the kernel sends each address one in two seconds, and none at all to who asks every second.
+//! * `hopeless` (prerouting, after all DNAT): what begins to a remote prefix that there is no way to is refused, as is done for clusterset
+//!   IPs. The unreachable routes tell as well, but only by ICMP, of which the kernel lets a route send each address one in two seconds, and
+//!   none at all to who asks every second.
 //! * `transit` (prerouting, before conntrack): see [`crate::nft_transit`].
 //! * those of [`crate::nft_vips`], on a node that translates clusterset IPs.
 
@@ -276,16 +277,23 @@ fn leaving() -> Chain {
 
 fn hopeless() -> Chain {
     let mut chain = Chain::new("hopeless", "filter", "prerouting", DSTNAT + 10);
-    // What other nodes send here has a table of its own, which this lookup does not see. And only who begins is told: what is
+    // What other nodes send here has a table of its own, which this lookup does not see. And only what begins is refused: what is
     // connected may outlive a time without a way.
-    let vx = tags::VXLAN_LINK;
-    chain.rule_per_family(
-        "no-way",
-        &format!(
-            "iifname != \"{vx}\" {{ip}} daddr @remote_{{v}} tcp flags & (fin | syn | rst | ack) == syn fib daddr oif missing \
-             counter reject with tcp reset"
+    let begins = [
+        (
+            "no-way-tcp",
+            "tcp flags & (fin | syn | rst | ack) == syn",
+            "reject with tcp reset",
         ),
-    );
+        ("no-way", "meta l4proto != tcp ct state new", "reject"),
+    ];
+    for (name, what, answer) in begins {
+        let from = format!("iifname != \"{}\"", tags::VXLAN_LINK);
+        chain.rule_per_family(
+            name,
+            &format!("{from} {{ip}} daddr @remote_{{v}} {what} fib daddr oif missing counter {answer}"),
+        );
+    }
     chain
 }
 

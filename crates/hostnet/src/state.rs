@@ -21,7 +21,8 @@ pub struct Observed {
     pub facts: Facts,
     /// What is ours.
     pub state: State,
-    /// Packets that hit each counting rule of ours, by the rule's name. Figures only: no decision looks at them.
+    /// Packets that had hit each counting rule of ours when the rules were read last, by the rule's name. Figures only: no decision looks at
+    /// them.
     pub counters: BTreeMap<String, u64>,
 }
 

@@ -69,6 +69,16 @@ impl Write {
         Self::new(side, object, names::FIELD_MANAGER, Change::Delete { uid: object.uid() })
     }
 
+    /// Whether nothing resolves sooner by it: conditions of exports and imports, and slices of imports, which our own nodes do not need.
+    pub(super) fn can_wait(&self) -> bool {
+        match self.order.resource.kind.as_str() {
+            "ServiceExport" => true,
+            "ServiceImport" => matches!(self.order.change, Change::Status(_)),
+            "EndpointSlice" => matches!(self.order.change, Change::Apply(_)),
+            _ => false,
+        }
+    }
+
     fn new<K>(side: Side, object: &K, manager: &str, change: Change) -> Self
     where
         K: Resource<DynamicType = ()>,

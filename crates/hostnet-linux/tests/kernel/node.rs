@@ -89,6 +89,8 @@ impl Sandbox {
 
     /// Brings the node to `desired`, and proves that it is there: a second look finds nothing to do.
     pub(crate) fn settle(&self, desired: &Desired) -> Observed {
+        self.host(async |host| settle(host, desired).await);
+        // Who has just come remembers nothing of what was written.
         self.host(async |host| settle(host, desired).await)
     }
 

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use hostnet::Via;
 use nix::sys::socket::{getsockopt, sockopt::TcpMaxSeg};
@@ -85,6 +86,17 @@ impl World {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         self.pod
             .within(|| UdpSocket::bind(any).unwrap().send_to(b"x", to).unwrap());
+    }
+
+    /// Whether a datagram from the pod is answered by an error.
+    fn is_told(&self, to: &str) -> bool {
+        let to = SocketAddr::new(to.parse().unwrap(), PORT);
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = self.pod.within(|| UdpSocket::bind(any).unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        socket.connect(to).unwrap();
+        socket.send(b"x").unwrap();
+        receive(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
     /// A receiver on `far`.
@@ -196,7 +208,7 @@ fn nothing_leaks_when_the_tun_goes_away() {
     }
 }
 
-/// Who tries every second is told each time: the kernel's ICMP would not be.
+/// Who tries every second is told too: by the kernel's unreachable routes it would not be.
 #[test]
 fn whoever_connects_to_what_is_out_of_reach_is_refused_every_time() {
     if !privileged() {
@@ -213,6 +225,11 @@ fn whoever_connects_to_what_is_out_of_reach_is_refused_every_time() {
             let refused = world.try_connect(out_of_reach, PORT).unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{out_of_reach}");
         }
+        let told = (0..4).filter(|_| {
+            std::thread::sleep(Duration::from_millis(1010));
+            world.is_told(out_of_reach)
+        });
+        assert!(told.count() >= 2, "{out_of_reach} over UDP");
         world.connect(FAMILIES[usize::from(reachable.contains(':'))][0], reachable);
     }
 }

@@ -345,6 +345,8 @@ fn elements_that_others_change_are_mended() {
         }
         assert_eq!(elements(host).await, wanted.vips.elements);
     });
+    let read_anew = node.host(async |host| elements(host).await);
+    assert_eq!(read_anew, wanted.vips.elements);
 }
 
 #[test]

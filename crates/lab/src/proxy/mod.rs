@@ -19,7 +19,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
@@ -74,6 +74,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         if applied.as_ref() == Some(&desired) {
             continue;
         }
+        let started = Instant::now();
         match nft(&rules::table(&desired, &args.pod_prefixes)).await {
             Ok(()) => {
                 tracing::info!(ports = desired.len(), "rules replaced");
@@ -82,6 +83,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             }
             Err(error) => tracing::warn!(error = format!("{error:#}"), "rules not replaced; tried again soon"),
         }
+        // As kube-proxy's `minSyncPeriod`: while thousands of services are made, not all rules are written for each.
+        tokio::time::sleep((started.elapsed() * REST).min(LONGEST_REST)).await;
     }
 }
 
@@ -109,3 +112,6 @@ async fn nft(batch: &str) -> anyhow::Result<()> {
 }
 
 const RESYNC: Duration = Duration::from_secs(10);
+/// A rest after rules were written lasts so many times as long as that took.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_secs(1);
