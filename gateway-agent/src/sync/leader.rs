@@ -83,6 +83,7 @@ impl Leader {
 
     /// Waits for a change or for the time of the next round, then lets a burst of changes settle.
     async fn wait(&mut self, settle: Duration) {
+        let longest = self.holding_back.map_or(RESYNC, |_| HOLD_BACK);
         let at_broker = async {
             match &mut self.connection {
                 Some(connection) => connection.changed().await,
@@ -92,7 +93,7 @@ impl Leader {
         tokio::select! {
             () = self.watches.changed() => {}
             () = at_broker => {}
-            () = tokio::time::sleep(RESYNC) => return,
+            () = tokio::time::sleep(longest) => return,
         }
         tokio::time::sleep(settle).await;
     }
