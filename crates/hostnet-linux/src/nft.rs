@@ -107,11 +107,12 @@ impl Nft {
         let Some(mut listing) = self.list(known.is_some()).await? else {
             return Ok(None);
         };
-        let mut read_at = Instant::now();
+        let (mut generation, mut read_at) = (generation, Instant::now());
         if let Some(memory) = known {
             listing.shape.sets = memory.listing.shape.sets;
             listing.vips = memory.listing.vips;
-            read_at = memory.read_at;
+            // The elements are still those of that time, and are to be read when they are old enough.
+            (generation, read_at) = (memory.generation, memory.read_at);
         }
         self.remember(Memory {
             generation,
