@@ -11,6 +11,7 @@ use model::ClusterState;
 use super::absence::Absences;
 use super::access::Access;
 use super::connection::{Connection, Trouble, answers};
+use super::hold_back::{HOLD_BACK, HoldBack};
 use super::round::{Incarnation, Patience, Round, incarnation, round};
 use super::watches::LocalWatches;
 use super::world::World;
@@ -26,7 +27,7 @@ pub(super) async fn lead(context: Context) -> anyhow::Result<()> {
         problem: None,
         absences: Absences::default(),
         restored: None,
-        holding_back: None,
+        hold_back: HoldBack::default(),
         context,
     };
     tracing::info!(cluster = %leader.context.cluster, node = %leader.context.node, "leading the sync with the broker");
@@ -48,8 +49,7 @@ struct Leader {
     absences: Absences,
     /// When another incarnation of the broker was last seen to be unacknowledged.
     restored: Option<Instant>,
-    /// Since when writes that can wait have been held back.
-    holding_back: Option<Instant>,
+    hold_back: HoldBack,
 }
 
 impl Leader {
@@ -76,14 +76,15 @@ impl Leader {
         let round = round(&world, &patience, Timestamp::now());
         self.absences.update(&round.gone, now);
         let report = self.assess(&world, &round);
-        self.send(round.writes, now);
+        let writes = self.hold_back.sift(round.writes, now);
+        self.send(writes);
         self.tell(report);
         self.give_up_if_lost(now).await
     }
 
     /// Waits for a change or for the time of the next round, then lets a burst of changes settle.
     async fn wait(&mut self, settle: Duration) {
-        let longest = self.holding_back.map_or(RESYNC, |_| HOLD_BACK);
+        let longest = if self.hold_back.holds() { HOLD_BACK } else { RESYNC };
         let at_broker = async {
             match &mut self.connection {
                 Some(connection) => connection.changed().await,
@@ -147,15 +148,7 @@ impl Leader {
         }
     }
 
-    /// In a burst of exports, names are to resolve before what is told about them is written.
-    fn send(&mut self, mut writes: Vec<Write>, now: Instant) {
-        if writes.iter().all(Write::can_wait) {
-            self.holding_back = None;
-        } else if now.saturating_duration_since(*self.holding_back.get_or_insert(now)) < HOLD_BACK {
-            writes.retain(|write| !write.can_wait());
-        } else {
-            self.holding_back = None;
-        }
+    fn send(&self, writes: Vec<Write>) {
         for write in writes {
             let queues = match write.side {
                 Side::Local => Some(&self.queues),
@@ -264,8 +257,6 @@ const RESYNC: Duration = Duration::from_secs(5);
 /// Changes that come together are decided together: those of so long, or of as long as a round takes.
 const SETTLE: Duration = Duration::from_millis(10);
 const SETTLE_MOST: Duration = Duration::from_millis(500);
-/// What can wait does so for as long, while there is anything else to write.
-const HOLD_BACK: Duration = Duration::from_secs(2);
 /// A leader without the broker for so long gives up.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// After a restore of the broker its members have so long to bring back what it lost.

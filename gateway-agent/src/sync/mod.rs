@@ -21,6 +21,7 @@ mod connection;
 mod convert;
 mod export_status;
 mod exports;
+mod hold_back;
 mod import_objects;
 mod imports;
 mod leader;

@@ -80,21 +80,24 @@ impl World {
         far.ip(&format!("addr add {}/64 dev vx nodad", end.address));
     }
 
-    /// Sends one datagram from the pod.
-    fn send(&self, to: &str) {
+    /// A socket of the pod that sends there.
+    fn socket_to(&self, to: &str) -> UdpSocket {
         let to = SocketAddr::new(to.parse().unwrap(), PORT);
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        self.pod
-            .within(|| UdpSocket::bind(any).unwrap().send_to(b"x", to).unwrap());
+        let socket = self.pod.within(|| UdpSocket::bind(any).unwrap());
+        socket.connect(to).unwrap();
+        socket
+    }
+
+    /// Sends one datagram from the pod.
+    fn send(&self, to: &str) {
+        self.socket_to(to).send(b"x").unwrap();
     }
 
     /// Whether a datagram from the pod is answered by an error.
     fn is_told(&self, to: &str) -> bool {
-        let to = SocketAddr::new(to.parse().unwrap(), PORT);
-        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = self.pod.within(|| UdpSocket::bind(any).unwrap());
+        let socket = self.socket_to(to);
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        socket.connect(to).unwrap();
         socket.send(b"x").unwrap();
         receive(&socket).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     }

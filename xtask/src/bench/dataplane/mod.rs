@@ -199,7 +199,7 @@ impl Turn<'_> {
         let length = Duration::from_secs(self.bench.seconds.into());
         let figure = |name: &str| format!("{}.{}{name}", self.engine.name(), profile.prefix());
         if self.bench.wants(Measurement::RttIdle) {
-            for (name, pause) in [("rtt_idle", Duration::ZERO), ("rtt_sparse", load::PAUSE)] {
+            for (name, pause) in [("rtt_idle", load::PAUSE), ("rtt_back_to_back", Duration::ZERO)] {
                 let samples = load::round_trips(self.ground, profile.ends(), length, pause)?;
                 percentiles(report, &figure(name), samples);
             }
@@ -263,7 +263,7 @@ fn compare(report: &mut Report) {
         ("udp64", "udp64_pps"),
         ("cpu", "cpu_s_per_gb"),
         ("rtt_idle", "rtt_idle_p50_us"),
-        ("rtt_sparse", "rtt_sparse_p50_us"),
+        ("rtt_back_to_back", "rtt_back_to_back_p50_us"),
         ("rtt_load", "rtt_load_p50_us"),
         ("nic_tcp1", "nic_tcp1_gbps"),
         ("fwd_tcp1", "fwd_tcp1_gbps"),
