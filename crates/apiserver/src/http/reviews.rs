@@ -217,10 +217,7 @@ fn access(txn: &Txn<'_>, user: &User, review: &Value) -> Value {
 fn rules(txn: &Txn<'_>, user: &User, namespace: &str) -> Value {
     let all = json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
     let everywhere = json!({"verbs": ["*"], "nonResourceURLs": ["*"]});
-    let mut rules: Vec<Value> = rbac::grants(txn, user, namespace)
-        .into_iter()
-        .map(|grant| grant.rule)
-        .collect();
+    let mut rules = rbac::grants(txn, user, namespace);
     if user.is_master() {
         rules.extend([all, everywhere]);
     }

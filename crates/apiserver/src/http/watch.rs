@@ -53,6 +53,8 @@ struct Watcher {
     /// Written before anything else.
     first: Option<Vec<u8>>,
     ended: bool,
+    /// No lines are written before this.
+    rested: Instant,
 }
 
 pub(crate) fn start(server: &Arc<Server>, viewer: &Viewer, query: &Query, namespace: &str) -> Result<Response, Status> {
@@ -88,6 +90,7 @@ pub(crate) fn start(server: &Arc<Server>, viewer: &Viewer, query: &Query, namesp
         closing: server.closing.subscribe(),
         first: None,
         ended: false,
+        rested: now,
     };
     if initial || from.is_none() {
         let marked = initial && watcher.bookmarks;
@@ -143,11 +146,16 @@ impl Watcher {
             return Some(first);
         }
         while !self.ended {
+            tokio::time::sleep_until(self.rested).await;
             let mut out = Vec::new();
             self.news.borrow_and_update();
-            self.gather(&mut out);
+            let is_all = self.gather(&mut out);
             if !out.is_empty() {
                 return Some(out);
+            }
+            if !is_all {
+                // None of them was for this client; one of the rest may be, and nobody tells of that again.
+                continue;
             }
             if !self.is_served() {
                 break;
@@ -196,11 +204,11 @@ impl Watcher {
         }
     }
 
-    /// Writes the events that have come since.
-    fn gather(&mut self, out: &mut Vec<u8>) {
+    /// Writes the events that have come since. False if there may be more.
+    fn gather(&mut self, out: &mut Vec<u8>) -> bool {
         let shown = self.server.shown();
         if shown <= self.seen {
-            return;
+            return true;
         }
         let events = {
             let store: &Store = &self.server.store();
@@ -209,14 +217,20 @@ impl Watcher {
         };
         match events {
             Ok(events) => {
+                let is_all = events.len() < BATCH;
+                if is_all && !events.is_empty() {
+                    self.rested = Instant::now() + REST;
+                }
                 for event in &events {
                     self.seen = event.revision;
                     self.show(event, out);
                 }
+                is_all
             }
             Err(expired) => {
                 let message = format!("too old resource version: {} ({})", self.seen, expired.oldest);
                 self.fail(&Status::gone(message), out);
+                true
             }
         }
     }
@@ -294,3 +308,5 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(500);
 /// Events written at once; the client's reading paces the rest.
 const BATCH: usize = 64;
+/// After some events none are written for so long: those of a burst go together, to a client that wakes up once for them.
+const REST: Duration = Duration::from_millis(20);

@@ -55,10 +55,7 @@ pub(crate) fn check(txn: &Txn<'_>, user: &User, resource: &Resource, object: &Va
     if verb == "bind" && rules_of(txn, &object["roleRef"], namespace).is_none() {
         return Err(Status::not_found(&Resource::new(&resource.group, target), name));
     }
-    let held: Vec<Value> = grants(txn, user, namespace)
-        .into_iter()
-        .map(|grant| grant.rule)
-        .collect();
+    let held = grants(txn, user, namespace);
     let missing: Vec<Value> = rules
         .iter()
         .flat_map(single)

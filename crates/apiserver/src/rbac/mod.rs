@@ -3,12 +3,14 @@
 //! Roles and bindings are ordinary objects in the store and are read as they are, so a change counts from the next request on.
 //! Members of `system:masters` may do everything, so that no edit can lock everybody out.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::{
     auth::User,
     object::{Object as _, list_at, strings_at, text_at},
-    store::{Key, Resource, Txn},
+    store::{Key, Place, Resource, Txn},
 };
 
 pub(crate) mod bootstrap;
@@ -33,13 +35,6 @@ pub(crate) enum Action {
     },
 }
 
-/// One granted rule and through what it was granted.
-#[derive(Clone, Debug)]
-pub(crate) struct Grant {
-    pub rule: Value,
-    pub reason: String,
-}
-
 /// Why the action is allowed; none if it is not.
 pub(crate) fn allows(txn: &Txn<'_>, user: &User, action: &Action) -> Option<String> {
     if user.is_master() {
@@ -49,53 +44,84 @@ pub(crate) fn allows(txn: &Txn<'_>, user: &User, action: &Action) -> Option<Stri
         Action::Resource { namespace, .. } => namespace.as_str(),
         Action::Path { .. } => "",
     };
-    grants(txn, user, namespace)
-        .into_iter()
-        .find(|grant| covers(&grant.rule, action))
-        .map(|grant| grant.reason)
+    bound(txn, user, namespace).into_iter().find_map(|bound| {
+        let role = bound.role(txn)?;
+        let mut rules = rules(&role).iter();
+        rules.any(|rule| covers(rule, action)).then(|| bound.reason())
+    })
 }
 
 /// All rules that a user has in a namespace (or, without one, for the whole cluster).
-pub(crate) fn grants(txn: &Txn<'_>, user: &User, namespace: &str) -> Vec<Grant> {
-    let mut grants = Vec::new();
-    for (_, binding) in txn.list(&resource("clusterrolebindings"), None) {
-        if let Some(subject) = subject_of(&binding, user, "") {
-            let through = format!("ClusterRoleBinding \"{}\"", binding.name());
-            add(txn, &binding, "", &through, &subject, &mut grants);
-        }
-    }
-    if !namespace.is_empty() {
-        for (_, binding) in txn.list(&resource("rolebindings"), Some(namespace)) {
-            if let Some(subject) = subject_of(&binding, user, namespace) {
-                let through = format!("RoleBinding \"{}/{namespace}\"", binding.name());
-                add(txn, &binding, namespace, &through, &subject, &mut grants);
-            }
-        }
-    }
-    grants
+pub(crate) fn grants(txn: &Txn<'_>, user: &User, namespace: &str) -> Vec<Value> {
+    let roles = bound(txn, user, namespace)
+        .into_iter()
+        .filter_map(|bound| bound.role(txn));
+    roles.flat_map(|role| rules(&role).to_vec()).collect()
 }
 
 /// The rules of a role that a binding refers to; none if there is no such role.
 pub(crate) fn rules_of(txn: &Txn<'_>, reference: &Value, namespace: &str) -> Option<Vec<Value>> {
+    Some(rules(&*role_of(txn, reference, namespace)?).to_vec())
+}
+
+fn role_of(txn: &Txn<'_>, reference: &Value, namespace: &str) -> Option<Arc<Value>> {
     let name = text_at(reference, &["name"]);
     let key = match text_at(reference, &["kind"]) {
         "Role" => Key::new(&resource("roles"), namespace, name),
         _ => Key::new(&resource("clusterroles"), "", name),
     };
-    let role = txn.get(&key)?;
-    Some(list_at(&role, &["rules"]).to_vec())
+    txn.get(&key)
 }
 
-fn add(txn: &Txn<'_>, binding: &Value, namespace: &str, through: &str, subject: &str, grants: &mut Vec<Grant>) {
-    let reference = &binding["roleRef"];
-    let (kind, name) = (text_at(reference, &["kind"]), text_at(reference, &["name"]));
-    let reason = format!("RBAC: allowed by {through} of {kind} \"{name}\" to {subject}");
-    // A role that does not exist grants nothing.
-    let rules = rules_of(txn, reference, namespace).unwrap_or_default().into_iter();
-    grants.extend(rules.map(|rule| Grant {
-        rule,
-        reason: reason.clone(),
-    }));
+fn rules(role: &Value) -> &[Value] {
+    list_at(role, &["rules"])
+}
+
+/// A binding that names a user.
+struct Bound<'a> {
+    binding: Arc<Value>,
+    /// Where it holds; empty for the whole cluster.
+    namespace: &'a str,
+    /// As what it names the user.
+    subject: String,
+}
+
+/// The bindings that name a user, those of the whole cluster first.
+fn bound<'a>(txn: &Txn<'_>, user: &User, namespace: &'a str) -> Vec<Bound<'a>> {
+    let mut found = Vec::new();
+    let mut look = |bindings: Vec<(Place, Arc<Value>)>, namespace: &'a str| {
+        found.extend(bindings.into_iter().filter_map(|(_, binding)| {
+            let subject = subject_of(&binding, user, namespace)?;
+            Some(Bound {
+                binding,
+                namespace,
+                subject,
+            })
+        }));
+    };
+    look(txn.list(&resource("clusterrolebindings"), None), "");
+    if !namespace.is_empty() {
+        look(txn.list(&resource("rolebindings"), Some(namespace)), namespace);
+    }
+    found
+}
+
+impl Bound<'_> {
+    /// The role; one that does not exist grants nothing.
+    fn role(&self, txn: &Txn<'_>) -> Option<Arc<Value>> {
+        role_of(txn, &self.binding["roleRef"], self.namespace)
+    }
+
+    fn reason(&self) -> String {
+        let reference = &self.binding["roleRef"];
+        let (kind, role) = (text_at(reference, &["kind"]), text_at(reference, &["name"]));
+        let (name, namespace, subject) = (self.binding.name(), self.namespace, &self.subject);
+        let through = match namespace {
+            "" => format!("ClusterRoleBinding \"{name}\""),
+            _ => format!("RoleBinding \"{name}/{namespace}\""),
+        };
+        format!("RBAC: allowed by {through} of {kind} \"{role}\" to {subject}")
+    }
 }
 
 fn subject_of(binding: &Value, user: &User, namespace: &str) -> Option<String> {

@@ -57,6 +57,21 @@ async fn a_selector_watch_sees_objects_come_and_go_with_their_labels() {
 }
 
 #[tokio::test]
+async fn an_event_behind_many_for_others_arrives() {
+    let maps: Api<ConfigMap> = Api::default_namespaced(client(&server()));
+    let first = maps.create(&PostParams::default(), &map("first", false)).await.unwrap();
+    for n in 0..200 {
+        let other = map(&format!("other-{n}"), false);
+        maps.create(&PostParams::default(), &other).await.unwrap();
+    }
+    maps.create(&PostParams::default(), &map("wanted", true)).await.unwrap();
+    let params = WatchParams::default().labels("on=1");
+    let since = first.metadata.resource_version.unwrap();
+    let mut stream = maps.watch(&params, &since).await.unwrap().boxed();
+    assert_eq!(next(&mut stream).await, "ADDED wanted");
+}
+
+#[tokio::test]
 async fn a_watch_list_begins_with_everything_and_a_bookmark() {
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&server()));
     maps.create(&PostParams::default(), &map("a", true)).await.unwrap();
