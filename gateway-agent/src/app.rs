@@ -65,7 +65,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let key = tunnel::load_or_create_key(&config.state_dir.join(KEY_FILE))?;
     let registry = Registry::new();
     let readiness = Readiness::awaiting(&["engine", "snapshot"]);
-    let plane = DataPlane::new(key, config.listen_port);
+    let plane = DataPlane::new(key, config.listen_port, Duration::from_micros(config.busy_poll));
     let metrics = Metrics::register(&registry, plane.metrics())?;
     Admin::new(registry.clone(), readiness.clone())
         .spawn(config.admin)
@@ -218,10 +218,11 @@ impl Agent {
             tracing::warn!(%error, "the kernel does not tell the node's addresses");
             NodeAddresses::default()
         });
+        let gateways = snapshot.gateways_of(&me.cluster).count();
         self.convalescence
-            .take(&self.plane.cables(), member.active_role.held(), now);
+            .take(&self.plane.cables(), member.active_role.held(), gateways, now);
         // Where there is no other, a broken gateway is better than none.
-        let steps_back = self.convalescence.lasts(now) && snapshot.gateways_of(&me.cluster).nth(1).is_some();
+        let steps_back = self.convalescence.lasts(now) && gateways > 1;
         member
             .active_role
             .set_candidate(is_fit(snapshot, me, self.plane.is_running()) && !steps_back);

@@ -39,6 +39,9 @@ pub(crate) struct Config {
     /// Higher is preferred as the active gateway
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
+    /// Microseconds that the data plane looks for more packets after each before it sleeps: shorter round trips for part of a core
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    pub(crate) busy_poll: u64,
     /// Address of metrics and health
     #[arg(long, default_value_t = SocketAddr::from(([127, 0, 0, 1], names::GATEWAY_ADMIN_PORT)))]
     pub(crate) admin: SocketAddr,

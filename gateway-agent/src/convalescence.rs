@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   called broken ──▶ steps back for a minute ──▶ stands for the role again
-//!                        │ nobody has the role, and it is not called broken any more: at once, or half a second after the others
+//!                        │ nobody has the role, and it is not called broken any more: at once, or half a second after its rivals
 //!                        └ nobody has the role, and it still is: the last that had it first, for some seconds, the next time for longer
 //! ```
 //!
@@ -44,8 +44,8 @@ pub(crate) enum Role {
 }
 
 impl Convalescence {
-    /// Listens to what the peers say now, and looks whether anybody has the role.
-    pub(crate) fn take(&mut self, cables: &[CableStatus], role: Role, now: Instant) {
+    /// Listens to what the peers say now, and looks whether anybody has the role; the cluster has so many `gateways`.
+    pub(crate) fn take(&mut self, cables: &[CableStatus], role: Role, gateways: usize, now: Instant) {
         if cables.iter().any(|cable| cable.calls_us_broken) {
             if !self.lasts(now) && !self.is_needed(now) {
                 tracing::warn!("another cluster finds that packets get lost behind this gateway: it steps back");
@@ -63,7 +63,9 @@ impl Convalescence {
         }
         let is_past = |at: Option<Instant>, time| at.is_some_and(|at| now.saturating_duration_since(at) >= time);
         let patience = if self.had_role { LAST_ACTIVE_FIRST } else { ANYBODY };
-        let others_first = if is_past(self.called_broken, WELL) {
+        // Who had the role last has given it up.
+        let has_rivals = gateways > if self.had_role { 1 } else { 2 };
+        let others_first = if !has_rivals || is_past(self.called_broken, WELL) {
             Duration::ZERO
         } else {
             OTHERS_FIRST
@@ -124,36 +126,36 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut rest = Convalescence::default();
-        rest.take(&calls(false), Role::Free, at(0));
+        rest.take(&calls(false), Role::Free, 3, at(0));
         assert!(!rest.lasts(at(0)), "it was never ill");
-        rest.take(&calls(true), Role::Taken, at(1000));
-        rest.take(&calls(false), Role::Taken, at(9000));
+        rest.take(&calls(true), Role::Taken, 3, at(1000));
+        rest.take(&calls(false), Role::Taken, 3, at(9000));
         assert!(rest.lasts(at(9000)) && !rest.lasts(at(61_000)));
 
-        rest.take(&calls(false), Role::Free, at(10_000));
-        rest.take(&calls(false), Role::Taken, at(10_400));
-        rest.take(&calls(false), Role::Free, at(10_800));
+        rest.take(&calls(false), Role::Free, 3, at(10_000));
+        rest.take(&calls(false), Role::Taken, 3, at(10_400));
+        rest.take(&calls(false), Role::Free, 3, at(10_800));
         assert!(rest.lasts(at(11_200)), "somebody took it meanwhile");
-        rest.take(&calls(false), Role::Free, at(11_300));
+        rest.take(&calls(false), Role::Free, 3, at(11_300));
         assert!(!rest.lasts(at(11_300)), "nobody else does");
 
-        rest.take(&calls(true), Role::Free, at(12_000));
-        rest.take(&calls(false), Role::Taken, at(12_100));
-        rest.take(&calls(false), Role::Free, at(13_400));
-        rest.take(&calls(false), Role::Free, at(13_900));
+        rest.take(&calls(true), Role::Free, 3, at(12_000));
+        rest.take(&calls(false), Role::Taken, 3, at(12_100));
+        rest.take(&calls(false), Role::Free, 3, at(13_400));
+        rest.take(&calls(false), Role::Free, 3, at(13_900));
         assert!(rest.lasts(at(13_900)), "it was called broken just now");
-        rest.take(&calls(false), Role::Free, at(14_000));
+        rest.take(&calls(false), Role::Free, 3, at(14_000));
         assert!(!rest.lasts(at(14_000)));
     }
 
     #[test]
-    fn who_has_been_well_for_a_while_takes_a_free_role_at_once() {
+    fn who_has_been_well_for_a_while_or_has_no_rival_takes_a_free_role_at_once() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        for (free_at, is_quick) in [(5000, false), (20_000, true)] {
+        for (gateways, free_at, is_quick) in [(3, 5000, false), (3, 20_000, true), (2, 5000, true), (2, 1500, false)] {
             let mut rest = Convalescence::default();
-            rest.take(&calls(true), Role::Taken, at(0));
-            rest.take(&calls(false), Role::Free, at(free_at));
+            rest.take(&calls(true), Role::Taken, gateways, at(0));
+            rest.take(&calls(false), Role::Free, gateways, at(free_at));
             assert_eq!(!rest.lasts(at(free_at)), is_quick);
         }
     }
@@ -197,14 +199,14 @@ mod tests {
             let (end, turn) = (self.now + time, Duration::from_millis(250));
             while self.now < end {
                 self.now += turn;
-                let now = self.now;
+                let (now, count) = (self.now, self.gateways.len());
                 for (place, (rest, ill_until)) in self.gateways.iter_mut().enumerate() {
                     let role = match self.holder {
                         Some(holder) if holder == place => Role::Own,
                         Some(_) => Role::Taken,
                         None => Role::Free,
                     };
-                    rest.take(&calls(now < *ill_until), role, now);
+                    rest.take(&calls(now < *ill_until), role, count, now);
                 }
                 let stands = |place: usize| !self.gateways[place].0.lasts(now) && !self.dead.contains(&place);
                 match self.holder {

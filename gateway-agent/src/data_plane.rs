@@ -12,6 +12,7 @@ use tunnel::{CableStatus, Engine, EngineConfig, Failovers, Lanes, PrivateKey, Tu
 pub(crate) struct DataPlane {
     key: PrivateKey,
     port: u16,
+    busy_poll: Duration,
     engine: Option<Lanes>,
     trouble: Option<Trouble>,
     next_try: Instant,
@@ -31,10 +32,11 @@ pub(crate) enum Trouble {
 }
 
 impl DataPlane {
-    pub(crate) fn new(key: PrivateKey, port: u16) -> Self {
+    pub(crate) fn new(key: PrivateKey, port: u16, busy_poll: Duration) -> Self {
         Self {
             key,
             port,
+            busy_poll,
             engine: None,
             trouble: None,
             next_try: Instant::now(),
@@ -129,6 +131,7 @@ impl DataPlane {
             tun,
             port: self.port,
             lanes: tunnel::offered_lanes(),
+            busy_poll: self.busy_poll,
             on_change: Box::new(move || changed.notify_one()),
         };
         let engine = Lanes::start(config).map_err(|error| Trouble::Other(with_cause(&error)))?;

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -135,11 +135,14 @@ impl Swap {
         };
         loop {
             let view = Arc::clone(&views.borrow_and_update());
+            let started = Instant::now();
             if let Some(snapshot) = &view.snapshot {
                 self.take(Arc::clone(snapshot)).await;
             }
             self.note(&view.freshness);
             drop(view);
+            // A zone of thousands is not built anew for every name that comes.
+            tokio::time::sleep((started.elapsed() * REST).min(LONGEST_REST)).await;
             if views.changed().await.is_err() {
                 return;
             }
@@ -175,3 +178,7 @@ impl Swap {
         }
     }
 }
+
+/// After a view none is taken for so many times as long as it took.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_millis(200);

@@ -58,7 +58,7 @@ pub(crate) fn export(snapshot: &mut Snapshot, name: &str, kind: ImportKind, addr
         endpoints: endpoints.collect(),
         ready_count: u32::try_from(addresses.len()).unwrap(),
     };
-    snapshot.exports.insert((key, export.cluster.clone()), export);
+    snapshot.exports.insert((key, export.cluster.clone()), export.into());
 }
 
 /// Gives an exported service clusterset IPs.
@@ -75,7 +75,7 @@ pub(crate) fn import(snapshot: &mut Snapshot, name: &str, ips: &[IpAddr]) {
         internal_traffic_policy: None,
         traffic_distribution: None,
     };
-    snapshot.imports.insert(key, import);
+    snapshot.imports.insert(key, import.into());
 }
 
 pub(crate) fn addresses(count: u32) -> Vec<IpAddr> {

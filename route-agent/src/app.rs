@@ -125,6 +125,8 @@ impl Agent {
     /// Rounds until the process ends.
     async fn follow(mut self, mut views: watch::Receiver<Arc<View>>) {
         let mut ways = self.hops.ways();
+        let mut rested = Instant::now();
+        let mut is_of_view = true;
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             self.note_freshness(&view.freshness);
@@ -147,11 +149,15 @@ impl Agent {
                     retry = Duration::ZERO;
                 }
             }
-            // A burst of exports is not worth a round for each: they would be most of what the node does.
-            let next = Instant::now() + (started.elapsed() * REST).min(LONGEST_REST);
+            let (done, rest) = (Instant::now(), started.elapsed() * REST);
+            if is_of_view {
+                // A burst of exports is not worth a round for each: they would be most of what the node does.
+                rested = done + rest.min(LONGEST_REST);
+            }
+            is_of_view = false;
             let view_changes = async {
                 let changed = views.changed().await;
-                tokio::time::sleep_until(next).await;
+                tokio::time::sleep_until(rested).await;
                 changed
             };
             let kernel = async {
@@ -159,9 +165,14 @@ impl Agent {
                     Some((_, monitor)) => monitor.changed().await,
                     None => std::future::pending().await,
                 }
+                // Mostly it tells what the round itself has written.
+                tokio::time::sleep_until(done + rest.min(LONGEST_ECHO)).await;
             };
             tokio::select! {
-                changed = view_changes => if changed.is_err() { return },
+                changed = view_changes => {
+                    if changed.is_err() { return }
+                    is_of_view = true;
+                }
                 () = kernel => {}
                 changed = ways.changed() => {
                     if changed.is_err() { return }
@@ -284,8 +295,12 @@ impl Agent {
 const RESYNC: Duration = Duration::from_secs(30);
 /// How long the first answers of the gateways are waited for.
 const FIRST_PROBES: Duration = Duration::from_secs(1);
-/// After a round no other is made on account of the API server for so many times as long as it took.
-const REST: u32 = 4;
+/// After a round for a new view no other is made for so many times as long as it took, but for what the hops find and what changed in
+/// the kernel.
+const REST: u32 = 9;
+/// As kube-proxy's `minSyncPeriod`.
 const LONGEST_REST: Duration = Duration::from_secs(1);
+/// Where the kernel has changed, too, but what others did to it is not left for longer.
+const LONGEST_ECHO: Duration = Duration::from_millis(200);
 /// Another try after something failed.
 const RETRY: Duration = Duration::from_secs(1);

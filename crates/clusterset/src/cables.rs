@@ -1,8 +1,11 @@
 //! What the data plane of one gateway is to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{CablePlan, ClusterState, Gateway, GatewayId, PeerPlan, ProbeMode, ProbeRole, Snapshot, probe_address};
+use model::{
+    CablePlan, ClusterId, ClusterState, ConnectionState, Gateway, GatewayId, PeerPlan, ProbeMode, ProbeRole, Snapshot,
+    probe_address,
+};
 
 use crate::{choice, claims, mtu};
 
@@ -14,6 +17,7 @@ pub fn plan(snapshot: &Snapshot, me: &GatewayId, role: ProbeRole) -> CablePlan {
         role,
         carries: role.active,
         mtu: own_mtu(snapshot, me),
+        doubts: lost_by_others(snapshot, me),
         ..CablePlan::default()
     };
     if snapshot.own().is_some_and(|own| own.state != ClusterState::Active) {
@@ -65,6 +69,22 @@ fn own_mtu(snapshot: &Snapshot, me: &GatewayId) -> u16 {
     }
 }
 
+/// The other gateways of our cluster, each with the clusters to all of whose gateways it has lost its cables.
+fn lost_by_others(snapshot: &Snapshot, me: &GatewayId) -> BTreeSet<(GatewayId, ClusterId)> {
+    let others = snapshot.gateways_of(&me.cluster).filter(|gateway| gateway.id != *me);
+    let lost_by = |gateway: &Gateway| {
+        let mut all_lost: BTreeMap<ClusterId, bool> = BTreeMap::new();
+        for connection in &gateway.connections {
+            let is_lost = connection.state == ConnectionState::Error;
+            *all_lost.entry(connection.remote.cluster.clone()).or_insert(true) &= is_lost;
+        }
+        let id = gateway.id.clone();
+        let lost = all_lost.into_iter().filter(|(_, is_lost)| *is_lost);
+        lost.map(move |(cluster, _)| (id.clone(), cluster))
+    };
+    others.flat_map(lost_by).collect()
+}
+
 /// A key stands for one gateway. Where two claim the same key, that of the older member keeps it: a cable cannot tell them
 /// apart, and a member must not be able to take another's place by publishing its key.
 fn without_shared_keys(plan: &mut CablePlan, snapshot: &Snapshot) {
@@ -90,7 +110,7 @@ fn without_shared_keys(plan: &mut CablePlan, snapshot: &Snapshot) {
 mod tests {
     use super::*;
     use crate::fixture;
-    use model::{Cluster, ProtocolRange};
+    use model::{Cluster, Connection, ProtocolRange};
 
     fn snapshot() -> Snapshot {
         let mut snapshot = Snapshot::empty("east".parse().unwrap());
@@ -111,6 +131,26 @@ mod tests {
 
     fn plan_of(snapshot: &Snapshot) -> CablePlan {
         plan(snapshot, &fixture::gateway("east", "a").id, ProbeRole::default())
+    }
+
+    #[test]
+    fn a_cluster_that_another_gateway_has_lost_wholly_is_doubted() {
+        use ConnectionState::{Connected, Error};
+        let doubts = |of: &str, states: [ConnectionState; 2]| {
+            let mut snapshot = snapshot();
+            let own = fixture::gateway("east", of).id;
+            let connections = ["a", "b"].into_iter().zip(states).map(|(node, state)| {
+                let remote = fixture::gateway("west", node).id;
+                Connection::new(remote, state)
+            });
+            snapshot.gateways.get_mut(&own).unwrap().connections = connections.collect();
+            let doubts = plan_of(&snapshot).doubts.into_iter();
+            let texts = doubts.map(|(gateway, cluster)| format!("{gateway} {cluster}"));
+            texts.collect::<Vec<_>>()
+        };
+        assert_eq!(doubts("b", [Error, Error]), ["east.b west"]);
+        assert!(doubts("b", [Error, Connected]).is_empty(), "it has a way");
+        assert!(doubts("a", [Error, Error]).is_empty(), "its own losses it knows better");
     }
 
     #[test]

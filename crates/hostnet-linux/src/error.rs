@@ -93,6 +93,11 @@ pub enum NftError {
     /// It did not end in time.
     #[error("nft did not end within {0} seconds; another program may hold the ruleset: look at `nft list ruleset`")]
     Timeout(u64),
+    /// Elements could not be changed by netlink.
+    #[error(
+        "the kernel answered to a change of nftables elements: {0}; if another program changes the table, the next round mends it"
+    )]
+    Elements(#[source] io::Error),
     /// It refused.
     #[error("nft answered: {0}")]
     Refused(String),

@@ -31,6 +31,7 @@ mod netlink;
 mod netns;
 mod nexthops;
 mod nft;
+mod nft_elements;
 mod nft_generation;
 mod nft_json;
 mod nft_json_vips;

@@ -1,4 +1,4 @@
-//! Runs nft: text in for writing, JSON out for reading.
+//! Runs nft: text in for writing, JSON out for reading. Small changes of elements go without it ([`nft_elements`]).
 //!
 //! **Reading is cheap.** A table with a thousand clusterset IPs has 64,000 elements, which nft takes more than a second to list; rules
 //! take as long as there are neighbours' rules to list with them. So both are read at the start, every [`FULL_INTERVAL`], and when the
@@ -18,6 +18,7 @@ use tokio::process::Command;
 
 use crate::error::{Feature, NftError};
 use crate::netlink::Netlink;
+use crate::nft_elements::{self, Elements};
 use crate::nft_generation;
 use crate::nft_json::{self, Listing};
 
@@ -26,6 +27,7 @@ use crate::nft_json::{self, Listing};
 pub(crate) struct Nft {
     pub(crate) program: PathBuf,
     netfilter: Netlink,
+    elements: Elements,
     memory: Mutex<Option<Memory>>,
 }
 
@@ -55,6 +57,7 @@ impl Nft {
         Ok(Self {
             program,
             netfilter: nft_generation::open()?,
+            elements: Elements::open()?,
             memory: Mutex::new(None),
         })
     }
@@ -80,7 +83,11 @@ impl Nft {
     /// Changes elements of our table in one transaction.
     pub(crate) async fn update(&self, update: &VipUpdate) -> Result<(), NftError> {
         let before = self.take();
-        self.run(&["-f", "-"], &update.text()).await?;
+        if update.len() > nft_elements::MOST {
+            self.run(&["-f", "-"], &update.text()).await?;
+        } else {
+            self.elements.update(update).await.map_err(NftError::Elements)?;
+        }
         let generation = self.generation().await?;
         if let Some(mut memory) = before {
             memory.listing.vips.take_in(update);

@@ -51,6 +51,8 @@ pub(crate) fn parse(json: &[u8]) -> Result<Option<Listing>, NftError> {
             Item { map: Some(map), .. } => {
                 if let Some(slot) = hostnet::slot_of_map(&map.name) {
                     nft_json_vips::slot(&map.elem, slot, &mut listing.vips);
+                } else if map.name.starts_with("sole") {
+                    listing.vips.sole.extend(nft_json_vips::backends(&map.elem));
                 }
             }
             Item { set: Some(set), .. } if set.name.starts_with("known") => {

@@ -7,13 +7,19 @@ use serde_json::Value;
 
 /// All of one slot's map.
 pub(crate) fn slot(elements: &[Value], slot: usize, vips: &mut VipElements) {
-    for element in elements {
-        if let Some([key, value]) = element.as_array().map(Vec::as_slice)
-            && let (Some(port), Some(backend)) = (port(key), backend(value))
-        {
-            vips.put(port, slot, backend);
-        }
+    for (port, backend) in backends(elements) {
+        vips.put(port, slot, backend);
     }
+}
+
+/// What a map says of ports.
+pub(crate) fn backends(elements: &[Value]) -> impl Iterator<Item = (VipPort, SocketAddr)> {
+    elements
+        .iter()
+        .filter_map(|element| match element.as_array()?.as_slice() {
+            [key, value] => Some((port(key)?, backend(value)?)),
+            _ => None,
+        })
 }
 
 /// `address . protocol . port`

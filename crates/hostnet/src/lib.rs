@@ -51,5 +51,5 @@ pub use simulate::Refused;
 pub use state::{Facts, Family, Nexthop, Observed, Route, RouteKey, Rule, State, TunLink, VxlanLink};
 pub use sysctl::{InvalidSysctlKey, SysctlKey};
 pub use target::vxlan_mtu;
-pub use vips::{Protocol, SLOTS, VipElements, VipPort, VipUpdate, Vips, slot_of_map};
+pub use vips::{Protocol, SLOTS, VipElement, VipElements, VipPort, VipUpdate, Vips, slot_of_map};
 pub use vtep::{InvalidMac, Mac, Vtep, vtep};

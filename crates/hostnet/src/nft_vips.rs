@@ -1,7 +1,8 @@
 //! The chains and sets that translate clusterset IPs.
 //!
 //! ```text
-//!  prerouting, output (nat, before the neighbours')   clusterset address? ──▶ pick ── hash mod 64 ──▶ slot<n> ── map ──▶ dnat
+//!  prerouting, output (nat, before the neighbours')   clusterset address? ──▶ pick ─┬─ one backend: map ─────────────────────▶ dnat
+//!                                                                                  └─ hash mod 64 ──▶ slot<n> ── map ──▶ dnat
 //!  prerouting, output (filter)                        still a clusterset address: refused if a service has it, so that a connect
 //!                                                     fails at once; else dropped, so that the client tries again
 //!  postrouting (nat)                                  a pod that reached itself: masquerade, or it would answer itself directly
@@ -17,7 +18,7 @@
 
 use crate::nft::{Chain, DSTNAT, FILTER, SRCNAT};
 use crate::state::Family;
-use crate::vips::{SLOTS, affine_set, hairpin_set, known_set, slot_chain, slot_map};
+use crate::vips::{SLOTS, affine_set, hairpin_set, known_set, slot_chain, slot_map, sole_map};
 
 /// The chains.
 pub(crate) fn chains() -> Vec<Chain> {
@@ -58,8 +59,7 @@ pub(crate) fn sets() -> String {
             "  set {} {{\n    type {address} . {address}\n  }}\n",
             hairpin_set(family)
         );
-        for slot in 0..SLOTS {
-            let name = slot_map(slot, family);
+        for name in (0..SLOTS).map(|slot| slot_map(slot, family)).chain([sole_map(family)]) {
             text += &format!("  map {name} {{\n    type {key} : {address} . inet_service\n  }}\n");
         }
     }
@@ -72,6 +72,7 @@ fn pick() -> Chain {
         .collect();
     let modulus = format!("mod {SLOTS} seed {SEED:#x} vmap {{ {} }}", slots.join(", "));
     let mut chain = Chain::inner("pick");
+    chain.rule_per_family("sole", &dnat("sole"));
     chain.rule_per_family(
         "affine",
         &format!("{{ip}} daddr . meta l4proto . th dport @affine_{{v}} jhash {{ip}} saddr {modulus}"),
@@ -82,12 +83,13 @@ fn pick() -> Chain {
 
 fn slot(slot: usize) -> Chain {
     let mut chain = Chain::inner(&slot_chain(slot));
-    let body = format!(
-        "meta l4proto {PROTOCOLS} dnat {{ip}} to {{ip}} daddr . meta l4proto . th dport map @{}_{{v}}",
-        slot_chain(slot)
-    );
-    chain.rule_per_family("to", &body);
+    chain.rule_per_family("to", &dnat(&slot_chain(slot)));
     chain
+}
+
+/// To where the map of this name says, if it says anything of the port; it is one of a family each.
+fn dnat(map: &str) -> String {
+    format!("meta l4proto {PROTOCOLS} dnat {{ip}} to {{ip}} daddr . meta l4proto . th dport map @{map}_{{v}}")
 }
 
 /// The interval set of clusterset addresses is this and a family.

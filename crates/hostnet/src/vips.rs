@@ -1,7 +1,8 @@
 //! Clusterset IPs on a node: which backend each of a port's slots leads to.
 //!
-//! A connection to a (address, protocol, port) hashes to one of [`SLOTS`] slots, and the slot's map says where it goes. The rules never
-//! change with the services: a service, a port or an endpoint that comes or goes is a few map elements ([`VipElements`]).
+//! A connection to a (address, protocol, port) hashes to one of [`SLOTS`] slots, and the slot's map says where it goes. A port with one
+//! backend alone needs no slots and is a single element. The rules never change with the
+//! services: a service, a port or an endpoint that comes or goes is a few map elements ([`VipElements`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -33,6 +34,9 @@ pub struct VipElements {
     /// The backend of each slot; shorter than [`SLOTS`], or with gaps, only as a difference and where others meddled.
     #[serde(with = "as_pairs")]
     pub slots: BTreeMap<VipPort, Vec<Option<SocketAddr>>>,
+    /// The backend of each port that has no other.
+    #[serde(with = "as_pairs")]
+    pub sole: BTreeMap<VipPort, SocketAddr>,
     /// Every clusterset IP that a service has, whether or not there is a backend.
     pub known: BTreeSet<IpAddr>,
     /// Ports whose clients stay with their backend.
@@ -65,6 +69,19 @@ pub enum Protocol {
     Sctp,
 }
 
+/// One element of a set or a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VipElement {
+    /// An address.
+    Address(IpAddr),
+    /// From an address to itself.
+    Loop(IpAddr),
+    /// A port of a clusterset IP.
+    Port(VipPort),
+    /// Where connections to a port go.
+    Backend(VipPort, SocketAddr),
+}
+
 /// Elements to be taken out and put in, in one transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VipUpdate {
@@ -77,12 +94,19 @@ pub struct VipUpdate {
 impl VipElements {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.known.is_empty() && self.affine.is_empty() && self.hairpin.is_empty()
+        self.len() == 0
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.slots.values().flatten().flatten().count() + self.known.len() + self.affine.len() + self.hairpin.len()
+        let slots = self.slots.values().flatten().flatten().count();
+        slots + self.sole.len() + self.known.len() + self.affine.len() + self.hairpin.len()
+    }
+
+    /// Everything that a port leads to.
+    pub fn backends(&self, port: &VipPort) -> BTreeSet<SocketAddr> {
+        let slots = self.slots.get(port).into_iter().flatten().flatten();
+        slots.chain(self.sole.get(port)).copied().collect()
     }
 
     /// Puts one backend into a slot; a slot number that is none of ours is ignored.
@@ -105,6 +129,8 @@ impl VipElements {
         for (port, slot, backend) in update.add.each() {
             self.put(port, slot, backend);
         }
+        self.sole.retain(|port, _| !update.remove.sole.contains_key(port));
+        self.sole.extend(&update.add.sole);
         self.known.retain(|address| !update.remove.known.contains(address));
         self.known.extend(&update.add.known);
         self.affine.retain(|port| !update.remove.affine.contains(port));
@@ -138,38 +164,42 @@ impl VipElements {
                 }
             }
         }
+        let without = |these: &Self, others: &Self| -> BTreeMap<VipPort, SocketAddr> {
+            let only = these
+                .sole
+                .iter()
+                .filter(|(port, to)| others.sole.get(port) != Some(*to));
+            only.map(|(port, to)| (*port, *to)).collect()
+        };
+        update.remove.sole = without(self, want);
+        update.add.sole = without(want, self);
         update.remove.known = self.known.difference(&want.known).copied().collect();
         update.add.known = want.known.difference(&self.known).copied().collect();
         update.remove.affine = self.affine.difference(&want.affine).copied().collect();
         update.add.affine = want.affine.difference(&self.affine).copied().collect();
         update.remove.hairpin = self.hairpin.difference(&want.hairpin).copied().collect();
         update.add.hairpin = want.hairpin.difference(&self.hairpin).copied().collect();
-        (!update.remove.is_empty() || !update.add.is_empty()).then_some(update)
+        (!update.is_empty()).then_some(update)
     }
 
-    /// Elements by the name of their set or map, as nft writes them; `keys_only` for taking them out.
-    fn by_set(&self, keys_only: bool) -> BTreeMap<String, Vec<String>> {
-        let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (port, slot, backend) in self.each() {
-            let element = if keys_only {
-                port.to_string()
-            } else {
-                format!("{port} : {} . {}", backend.ip(), backend.port())
-            };
-            let name = slot_map(slot, Family::of(port.address));
-            sets.entry(name).or_default().push(element);
+    /// Elements by the name of their set or map.
+    pub fn by_set(&self) -> BTreeMap<String, Vec<VipElement>> {
+        let mut sets: BTreeMap<String, Vec<VipElement>> = BTreeMap::new();
+        let mut put = |set, element| sets.entry(set).or_default().push(element);
+        for (port, slot, to) in self.each() {
+            put(slot_map(slot, Family::of(port.address)), VipElement::Backend(port, to));
+        }
+        for (port, to) in &self.sole {
+            put(sole_map(Family::of(port.address)), VipElement::Backend(*port, *to));
         }
         for address in &self.known {
-            let name = known_set(Family::of(*address));
-            sets.entry(name).or_default().push(address.to_string());
+            put(known_set(Family::of(*address)), VipElement::Address(*address));
         }
         for port in &self.affine {
-            let name = affine_set(Family::of(port.address));
-            sets.entry(name).or_default().push(port.to_string());
+            put(affine_set(Family::of(port.address)), VipElement::Port(*port));
         }
         for pod in &self.hairpin {
-            let name = hairpin_set(Family::of(*pod));
-            sets.entry(name).or_default().push(format!("{pod} . {pod}"));
+            put(hairpin_set(Family::of(*pod)), VipElement::Loop(*pod));
         }
         sets
     }
@@ -183,24 +213,56 @@ impl VipElements {
 }
 
 impl VipUpdate {
+    /// How many elements it takes out and puts in.
+    pub fn len(&self) -> usize {
+        self.remove.len() + self.add.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The text for `nft -f -`.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        commands(&mut text, "delete", &self.remove.by_set(true));
-        commands(&mut text, "add", &self.add.by_set(false));
+        commands(&mut text, "delete", &self.remove, VipElement::key);
+        commands(&mut text, "add", &self.add, VipElement::to_string);
         text
+    }
+}
+
+impl VipElement {
+    /// What is found by, as nft writes it.
+    fn key(&self) -> String {
+        match self {
+            Self::Backend(port, _) => port.to_string(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for VipElement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Loop(pod) => write!(f, "{pod} . {pod}"),
+            Self::Port(port) => write!(f, "{port}"),
+            Self::Backend(port, to) => write!(f, "{port} : {} . {}", to.ip(), to.port()),
+        }
     }
 }
 
 /// The text that puts all elements into a table that has just been made.
 pub(crate) fn text_of(elements: &VipElements) -> String {
     let mut text = String::new();
-    commands(&mut text, "add", &elements.by_set(false));
+    commands(&mut text, "add", elements, VipElement::to_string);
     text
 }
 
-fn commands(text: &mut String, verb: &str, sets: &BTreeMap<String, Vec<String>>) {
-    for (set, elements) in sets {
+fn commands(text: &mut String, verb: &str, elements: &VipElements, write: impl Fn(&VipElement) -> String) {
+    for (set, elements) in elements.by_set() {
+        let elements: Vec<String> = elements.iter().map(&write).collect();
         // One line has its limits in nft's reader.
         for chunk in elements.chunks(ELEMENTS_PER_COMMAND) {
             writeln!(
@@ -222,6 +284,11 @@ pub(crate) fn slot_map(slot: usize, family: Family) -> String {
 /// The chain of one slot.
 pub(crate) fn slot_chain(slot: usize) -> String {
     format!("slot{slot}")
+}
+
+/// The map of ports with one backend.
+pub(crate) fn sole_map(family: Family) -> String {
+    format!("sole{}", suffix(family))
 }
 
 pub(crate) fn known_set(family: Family) -> String {
@@ -287,12 +354,15 @@ mod tests {
         let slots = prop::collection::vec(backend, 1..=SLOTS);
         let ports = prop::collection::btree_map(80u16..84, slots, 0..4);
         let affine = prop::collection::btree_set(80u16..84, 0..4);
-        (ports, affine).prop_map(|(ports, affine)| {
+        let sole = prop::collection::btree_map(80u16..84, 0u8..3, 0..4);
+        (ports, sole, affine).prop_map(|(ports, sole, affine)| {
             let mut elements = VipElements::default();
+            let to = |last| SocketAddr::from(([10, 1, 0, last], 8080));
+            elements.sole = sole.into_iter().map(|(n, last)| (port(n), to(last))).collect();
             for (number, slots) in ports {
                 for (slot, last) in slots.into_iter().enumerate() {
                     if let Some(last) = last {
-                        elements.put(port(number), slot, SocketAddr::from(([10, 1, 0, last], 8080)));
+                        elements.put(port(number), slot, to(last));
                     }
                 }
             }
@@ -322,6 +392,22 @@ mod tests {
     }
 
     #[test]
+    fn a_second_backend_takes_slots_in_the_same_transaction() {
+        let (mut is, mut want) = (VipElements::default(), VipElements::default());
+        is.sole.insert(port(80), "10.1.0.1:8080".parse().unwrap());
+        want.put(port(80), 0, "10.1.0.1:8080".parse().unwrap());
+        want.put(port(80), 1, "10.1.0.2:8080".parse().unwrap());
+        assert_eq!(
+            is.update_to(&want).unwrap().text(),
+            "delete element inet tombolo sole_v4 { 244.174.0.1 . tcp . 80 }\n\
+             add element inet tombolo slot0_v4 { 244.174.0.1 . tcp . 80 : 10.1.0.1 . 8080 }\n\
+             add element inet tombolo slot1_v4 { 244.174.0.1 . tcp . 80 : 10.1.0.2 . 8080 }\n"
+        );
+        assert_eq!(want.backends(&port(80)).len(), 2);
+        assert_eq!(is.backends(&port(80)).len(), 1);
+    }
+
+    #[test]
     fn names_of_maps_tell_their_slot() {
         assert_eq!(slot_of_map(&slot_map(63, Family::V6)), Some(63));
         for other in ["slot64_v4", "slot1", "slots_v4", "remote_v4"] {
@@ -341,6 +427,7 @@ mod tests {
                     prop_assert_eq!(at(&is), at(&want));
                 }
             }
+            prop_assert_eq!(&is.sole, &want.sole);
             prop_assert_eq!(is.update_to(&want), None, "and no further one");
         }
     }

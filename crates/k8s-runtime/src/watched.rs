@@ -96,7 +96,6 @@ where
     let selection = selection.timeout(WATCH_SECONDS);
     tokio::spawn(async move {
         let mut follower = Follower {
-            state: Watched::empty(),
             listing: None,
             sender: sender.clone(),
         };
@@ -109,9 +108,10 @@ where
 }
 
 struct Follower<K> {
-    state: Watched<K>,
     /// What a list has told so far; it replaces the state when it is complete.
     listing: Option<Watched<K>>,
+    /// The state. Who reads it lets go of it soon, so that it is changed in place: of thousands of objects each tells of itself, and a
+    /// copy of all for each would be most of the work.
     sender: watch::Sender<Arc<Watched<K>>>,
 }
 
@@ -125,13 +125,14 @@ where
             // A new watcher lists again, which proves that the server is back even if nothing has changed there.
             let error = self.until_lost(api.clone(), selection.clone(), &mut pause).await;
             let link = self.after(&error);
-            if self.state.link != link {
+            if self.sender.borrow().link != link {
                 tracing::info!(kind = %K::kind(&()), state = ?link, "watch interrupted");
-                if link == Link::Absent && !self.state.is_synced() {
-                    self.state.objects.clear();
-                }
-                self.state.link = link;
-                self.publish();
+                self.change(|state| {
+                    if link == Link::Absent && !state.is_synced() {
+                        state.objects.clear();
+                    }
+                    state.link = link;
+                });
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -147,54 +148,47 @@ where
         let mut events = pin!(kube::runtime::watcher(api, selection));
         while let Some(event) = events.next().await {
             let mut next = Some(event);
-            let mut is_news = false;
+            let mut news = Vec::new();
             // Whatever has arrived already is told together.
-            while let Some(event) = next {
-                match event {
-                    Ok(event) => is_news |= self.handle(event),
-                    Err(error) => {
-                        if is_news {
-                            self.publish();
-                        }
-                        return error;
-                    }
+            let end = loop {
+                match next {
+                    Some(Ok(event)) => news.extend(self.handle(event)),
+                    Some(Err(error)) => break Some(error),
+                    None => break None,
                 }
                 next = events.next().now_or_never().flatten();
+            };
+            if !news.is_empty() {
+                if end.is_none() {
+                    *pause = SHORTEST_PAUSE;
+                }
+                self.change(|state| news.into_iter().for_each(|change| change.make(state)));
             }
-            if is_news {
-                *pause = SHORTEST_PAUSE;
-                self.publish();
+            if let Some(error) = end {
+                return error;
             }
         }
         watcher::Error::NoResourceVersion
     }
 
-    /// Takes in an event; whether there is something to tell.
-    fn handle(&mut self, event: Event<DeserializeGuard<K>>) -> bool {
+    /// Takes in an event: what it changes of what is told.
+    fn handle(&mut self, event: Event<DeserializeGuard<K>>) -> Option<Change<K>> {
         match event {
             Event::Init => {
                 self.listing = Some(Watched::empty());
-                false
+                None
             }
             Event::InitApply(object) => {
-                put(self.listing.get_or_insert_with(Watched::empty), object);
-                false
+                read(object).make(self.listing.get_or_insert_with(Watched::empty));
+                None
             }
             Event::InitDone => {
-                self.state = self.listing.take().unwrap_or_else(Watched::empty);
-                self.state.link = Link::Live;
-                true
+                let mut listed = self.listing.take().unwrap_or_else(Watched::empty);
+                listed.link = Link::Live;
+                Some(Change::All(listed))
             }
-            Event::Apply(object) => {
-                put(&mut self.state, object);
-                true
-            }
-            Event::Delete(object) => {
-                let key = key(&object);
-                self.state.objects.remove(&key);
-                self.state.malformed.remove(&key);
-                true
-            }
+            Event::Apply(object) => Some(read(object)),
+            Event::Delete(object) => Some(Change::Remove(key(&object))),
         }
     }
 
@@ -202,7 +196,7 @@ where
         use watcher::Error;
         let why = match error {
             Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404 => {
-                return if self.state.is_synced() {
+                return if self.sender.borrow().is_synced() {
                     Link::Lost("the server does not have the kind any more".to_owned())
                 } else {
                     Link::Absent
@@ -214,31 +208,58 @@ where
             Error::WatchError(status) => status.message.clone(),
             Error::NoResourceVersion => "it ended the watch".to_owned(),
         };
-        if self.state.is_synced() {
+        if self.sender.borrow().is_synced() {
             Link::Lost(why)
         } else {
             Link::Connecting(Some(why))
         }
     }
 
-    fn publish(&self) {
-        self.sender.send_replace(Arc::new(self.state.clone()));
+    /// Changes the state, and tells it.
+    fn change(&self, how: impl FnOnce(&mut Watched<K>)) {
+        self.sender.send_modify(|state| how(Arc::make_mut(state)));
     }
 }
 
-fn put<K: Resource<DynamicType = ()>>(to: &mut Watched<K>, object: DeserializeGuard<K>) {
+/// A change of the state.
+enum Change<K> {
+    All(Watched<K>),
+    Put(ObjectKey, Arc<K>),
+    Skip(ObjectKey, String),
+    Remove(ObjectKey),
+}
+
+impl<K> Change<K> {
+    fn make(self, state: &mut Watched<K>) {
+        match self {
+            Self::All(listed) => *state = listed,
+            Self::Put(key, object) => {
+                state.malformed.remove(&key);
+                state.objects.insert(key, object);
+            }
+            Self::Skip(key, why) => {
+                state.objects.remove(&key);
+                state.malformed.insert(key, why);
+            }
+            Self::Remove(key) => {
+                state.objects.remove(&key);
+                state.malformed.remove(&key);
+            }
+        }
+    }
+}
+
+fn read<K: Resource<DynamicType = ()>>(object: DeserializeGuard<K>) -> Change<K> {
     let key = key(&object);
     match object.0 {
         Ok(mut object) => {
             // The largest part of many objects, and nobody's business here.
             object.meta_mut().managed_fields = None;
-            to.malformed.remove(&key);
-            to.objects.insert(key, Arc::new(object));
+            Change::Put(key, Arc::new(object))
         }
         Err(invalid) => {
             tracing::warn!(kind = %K::kind(&()), object = %key, error = %invalid.error, "skipping a malformed object");
-            to.objects.remove(&key);
-            to.malformed.insert(key, invalid.error);
+            Change::Skip(key, invalid.error)
         }
     }
 }

@@ -56,6 +56,12 @@ impl Changes {
     }
 }
 
+/// Lets a loop rest after a round that took so long, as kube-proxy's `minSyncPeriod` does: while thousands of objects are made, not
+/// everything is done anew for each.
+pub(crate) async fn rest(took: Duration) {
+    tokio::time::sleep((took * REST).min(LONGEST_REST)).await;
+}
+
 /// The local copy. Dropping it ends its watch.
 #[derive(Debug)]
 pub(crate) struct Mirror<K> {
@@ -187,6 +193,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A rest lasts so many times as long as the round before it.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);

@@ -20,6 +20,9 @@ pub struct CablePlan {
     pub avoid: BTreeSet<GatewayId>,
     /// Gateways behind which packets of full size seem to get lost: their cables are to be tried with such packets at once.
     pub suspects: BTreeSet<GatewayId>,
+    /// Gateways of our cluster, each with a cluster to which it has lost all cables: the cables there are to be tried at once, however
+    /// seldom they are otherwise.
+    pub doubts: BTreeSet<(GatewayId, ClusterId)>,
     /// Deep probes of this node from these UDP ports go by these gateways, whichever it is that traffic takes.
     pub detours: BTreeMap<u16, GatewayId>,
     /// Nodes of this cluster, by addresses in the pod network, that answer the deep probes of others.

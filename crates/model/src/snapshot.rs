@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,8 @@ use crate::{
 
 /// Everything a node knows of the clusterset at one moment: its own cluster's nodes, and what the mirrors say of all members.
 ///
-/// It is saved on the node as JSON, so that a restart without an API server goes on from it. It holds no secret.
+/// It is saved on the node as JSON, so that a restart without an API server goes on from it. It holds no secret. What there may be
+/// thousands of is shared with the snapshots before and after.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
@@ -24,10 +26,10 @@ pub struct Snapshot {
     pub gateways: BTreeMap<GatewayId, Gateway>,
     /// All exports, the own cluster's included.
     #[serde(with = "as_list")]
-    pub exports: BTreeMap<(ServiceKey, ClusterId), ExportedService>,
+    pub exports: BTreeMap<(ServiceKey, ClusterId), Arc<ExportedService>>,
     /// All imports of the own cluster.
     #[serde(default, with = "as_list")]
-    pub imports: BTreeMap<ServiceKey, ImportedService>,
+    pub imports: BTreeMap<ServiceKey, Arc<ImportedService>>,
     /// Where the own cluster's clusterset IPs are.
     #[serde(default)]
     pub clusterset_range: PrefixSet,
@@ -81,6 +83,7 @@ pub struct Node {
 /// JSON keys must be strings; these maps are keyed by what their values say anyway.
 mod as_list {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -107,6 +110,13 @@ mod as_list {
         type Key = super::ServiceKey;
         fn key(&self) -> Self::Key {
             self.key.clone()
+        }
+    }
+
+    impl<T: Keyed> Keyed for Arc<T> {
+        type Key = T::Key;
+        fn key(&self) -> Self::Key {
+            self.as_ref().key()
         }
     }
 

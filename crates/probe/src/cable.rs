@@ -203,9 +203,14 @@ impl Cable {
         }
     }
 
-    /// The other end may be gone, for another of its cluster is: it is asked at once, as often as it takes to be certain.
+    /// The other end may be gone, for another of its cluster is, or seems to be: it is asked at once, as often as it takes to be certain.
     pub fn handle_doubt(&mut self, now: Instant) {
         self.heartbeat.handle_doubt(now);
+    }
+
+    /// Whether it was silent, and is being asked whether it is there.
+    pub fn is_suspect(&self) -> bool {
+        self.heartbeat.is_suspect()
     }
 
     /// Lets time have its effects: sessions expire, silent cables go down.

@@ -79,6 +79,10 @@ impl Heartbeat {
         self.pulse != Pulse::Down
     }
 
+    pub(crate) fn is_suspect(&self) -> bool {
+        matches!(self.pulse, Pulse::Suspect(_))
+    }
+
     /// When the latest probe was sent that has been answered.
     pub(crate) fn passed(&self) -> Option<Instant> {
         self.passed

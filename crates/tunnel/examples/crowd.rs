@@ -12,6 +12,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -119,6 +120,7 @@ fn start(
         tun: TunDevice::open(link)?,
         port,
         lanes: 1,
+        busy_poll: Duration::ZERO,
         on_change: Box::new(on_change),
     });
     engine.with_context(|| format!("engine {link} does not start"))

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
@@ -51,6 +52,9 @@ struct Flags {
     /// Lanes, each a thread; the other end must have as many. A stock peer gets one.
     #[arg(long, default_value_t = tunnel::offered_lanes(), value_parser = clap::value_parser!(u8).range(1..=16))]
     lanes: u8,
+    /// Microseconds that a lane looks for more packets before it sleeps.
+    #[arg(long, env = "TOMBOLO_BUSY_POLL_US", default_value_t = 0)]
+    busy_poll_us: u64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -74,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         tun,
         port: flags.listen,
         lanes: flags.lanes,
+        busy_poll: Duration::from_micros(flags.busy_poll_us),
         on_change,
     })?;
     configure_link(&flags)?;
@@ -111,6 +116,7 @@ fn plan(flags: &Flags, public_key: PublicKey) -> anyhow::Result<CablePlan> {
         send: towards_peer.clone(),
         accept: towards_peer,
         mtu: flags.mtu,
+        carries: true,
         ..CablePlan::default()
     })
 }

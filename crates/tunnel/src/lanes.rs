@@ -3,6 +3,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use model::{CablePlan, PublicKey};
 use prometheus::Registry;
@@ -28,6 +29,9 @@ pub struct EngineConfig {
     pub port: u16,
     /// Lanes to run, 1 to 16; a device that has room for one queue only gets one.
     pub lanes: u8,
+    /// How long a lane goes on looking for packets after the last one before it sleeps. It saves the time to wake up, and costs as much of
+    /// a core after every packet; zero sleeps at once.
+    pub busy_poll: Duration,
     /// Called from a packet loop when the state of a cable changed or the engine failed; it must not block.
     pub on_change: Box<dyn Fn() + Send + Sync>,
 }
@@ -65,6 +69,7 @@ impl Lanes {
             tun,
             port,
             lanes,
+            busy_poll,
             on_change,
         } = config;
         let queues = queues(tun, usize::from(lanes).clamp(1, MAX_LANES))?;
@@ -98,7 +103,7 @@ impl Lanes {
                 .name(format!("tombolo-lane-{number}"))
                 .spawn(move || {
                     let _guard = AbortOnPanic;
-                    Lane::new(number, switch, devices, shared).run();
+                    Lane::new(number, switch, devices, shared, busy_poll).run();
                 })
                 .map_err(StartEngineError::Resources)?;
             engine.threads.push(thread);

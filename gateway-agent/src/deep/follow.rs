@@ -42,10 +42,10 @@ pub(super) async fn follow(
         path.handle_pace(order.pace, now);
         path.handle_size(order.size.min(known), now);
         path.handle_timeout(now);
-        if path.witness(now).is_up == Some(false) {
-            // It keeps the address that the node had for the way when it was opened, and the routes may not have been there yet.
-            let is_old = |socket: &mut Socket| now.saturating_duration_since(socket.opened) >= RENEW_AFTER;
-            sockets.as_traffic.take_if(is_old);
+        for port in [DeepPort::AsTraffic, DeepPort::Tracked] {
+            if path.is_silent(port) {
+                sockets.renew(port, now);
+            }
         }
         while let Some((port, request)) = path.poll_probe(now) {
             let may_leave = |from: u16| !order.is_detour || open.borrow().contains_key(&from);
@@ -87,6 +87,13 @@ impl Sockets {
             DeepPort::AsTraffic => &mut self.as_traffic,
             DeepPort::Tracked => &mut self.tracked,
         }
+    }
+
+    /// Closes the socket for that port if it is old: it keeps the address that the node had for the way when it was opened, and the
+    /// routes may not have been there yet.
+    fn renew(&mut self, port: DeepPort, now: Instant) {
+        let is_old = |socket: &mut Socket| now.saturating_duration_since(socket.opened) >= RENEW_AFTER;
+        self.of(port).take_if(is_old);
     }
 
     /// The ports that they send from.
@@ -207,3 +214,57 @@ impl Socket {
 const IPV6_LEAST: u16 = 1280;
 const UDP4_OVERHEAD: usize = 28;
 const UDP6_OVERHEAD: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Asks a node of this machine, which answers what is as traffic once it is told to.
+    #[tokio::test]
+    async fn who_gets_no_answer_asks_from_new_sockets_and_who_gets_one_closes_the_tracked() {
+        let node: IpAddr = "127.45.12.1".parse().unwrap();
+        let (_orders, wanted) = watch::channel(Order {
+            size: 1400,
+            pace: Pace::ACTIVE,
+            is_detour: false,
+        });
+        let (_open, detours) = watch::channel(Detours::new());
+        let (sender, reports) = mpsc::channel();
+        let task = tokio::spawn(follow(node, wanted, detours, move |report| drop(sender.send(report))));
+        let until = async |holds: &mut dyn FnMut(Report) -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            loop {
+                let told = reports.try_iter().any(&mut *holds);
+                if told {
+                    return;
+                }
+                assert!(Instant::now() < deadline, "never told");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let (mut as_traffic, mut tracked) = (Vec::<u16>::new(), Vec::<u16>::new());
+        until(&mut |report| {
+            as_traffic.extend(report.ports.first().copied());
+            tracked.extend(report.ports.get(1).copied());
+            let is_new = |all: &[u16]| all.iter().any(|port| *port != all[0]);
+            is_new(&as_traffic) && is_new(&tracked)
+        })
+        .await;
+
+        let answering = UdpSocket::bind((node, names::DEEP_PROBE_PORT)).await.unwrap();
+        let answer = tokio::spawn(async move {
+            let mut buffer = vec![0; 2000];
+            loop {
+                let (len, from) = answering.recv_from(&mut buffer).await.unwrap();
+                let request = Message::decode(&buffer[..len]).unwrap();
+                let mut reply = Vec::new();
+                request.reply(probe::Says::default()).encode(&mut reply);
+                answering.send_to(&reply, from).await.unwrap();
+            }
+        });
+        until(&mut |report| report.witness.is_up == Some(true) && report.ports.len() == 1).await;
+        task.abort();
+        answer.abort();
+    }
+}

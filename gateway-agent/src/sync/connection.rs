@@ -32,6 +32,15 @@ pub(super) struct Connection {
     _tasks: JoinSet<()>,
 }
 
+/// What is new at one API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// An object, or the pulse.
+    Change,
+    /// Writes that fail.
+    Failure,
+}
+
 /// What the pulse found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pulse {
@@ -83,11 +92,12 @@ impl Connection {
         })
     }
 
-    /// Waits until the broker has changed, or the pulse.
-    pub(super) async fn changed(&mut self) {
+    /// Waits until there is something new of the broker.
+    pub(super) async fn changed(&mut self) -> News {
         tokio::select! {
-            () = self.watches.changed() => {}
-            Ok(()) = self.pulse.changed() => {}
+            () = self.watches.changed() => News::Change,
+            Ok(()) = self.pulse.changed() => News::Change,
+            () = self.queues.failures_changed() => News::Failure,
         }
     }
 

@@ -30,7 +30,7 @@ impl HoldBack {
 }
 
 /// The longest time.
-pub(super) const HOLD_BACK: Duration = Duration::from_secs(2);
+pub(super) const HOLD_BACK: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(hold_back.sift(only(&status), at(100)), only(&status));
         assert!(!hold_back.holds());
         assert_eq!(hold_back.sift(both(), at(200)), only(&urgent));
-        assert_eq!(hold_back.sift(both(), at(2100)), only(&urgent));
-        assert_eq!(hold_back.sift(both(), at(2200)), both(), "it may never come to an end");
+        assert_eq!(hold_back.sift(both(), at(5100)), only(&urgent));
+        assert_eq!(hold_back.sift(both(), at(5200)), both(), "it may never come to an end");
     }
 }

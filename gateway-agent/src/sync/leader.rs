@@ -10,7 +10,7 @@ use model::ClusterState;
 
 use super::absence::Absences;
 use super::access::Access;
-use super::connection::{Connection, Trouble, answers};
+use super::connection::{Connection, News, Trouble, answers};
 use super::hold_back::{HOLD_BACK, HoldBack};
 use super::round::{Incarnation, Patience, Round, incarnation, round};
 use super::watches::LocalWatches;
@@ -35,7 +35,7 @@ pub(super) async fn lead(context: Context) -> anyhow::Result<()> {
         let started = Instant::now();
         leader.turn().await?;
         // What a thousand exports change is not to be decided anew for every write that tells of it.
-        leader.wait(started.elapsed().clamp(SETTLE, SETTLE_MOST)).await;
+        leader.wait((started.elapsed() * 2).clamp(SETTLE, SETTLE_MOST)).await;
     }
 }
 
@@ -85,16 +85,25 @@ impl Leader {
     /// Waits for a change or for the time of the next round, then lets a burst of changes settle.
     async fn wait(&mut self, settle: Duration) {
         let longest = if self.hold_back.holds() { HOLD_BACK } else { RESYNC };
-        let at_broker = async {
-            match &mut self.connection {
-                Some(connection) => connection.changed().await,
-                None => std::future::pending().await,
+        let mut next = Instant::now() + longest;
+        loop {
+            let at_broker = async {
+                match &mut self.connection {
+                    Some(connection) => connection.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let news = tokio::select! {
+                () = self.watches.changed() => News::Change,
+                () = self.queues.failures_changed() => News::Failure,
+                news = at_broker => news,
+                () = tokio::time::sleep_until(next.into()) => return,
+            };
+            match news {
+                News::Change => break,
+                // What a server refuses it may take once another write is done, and no watch need tell of that.
+                News::Failure => next = next.min(Instant::now() + AGAIN),
             }
-        };
-        tokio::select! {
-            () = self.watches.changed() => {}
-            () = at_broker => {}
-            () = tokio::time::sleep(longest) => return,
         }
         tokio::time::sleep(settle).await;
     }
@@ -254,7 +263,9 @@ impl Leader {
 
 /// Rounds come at least this often: time itself changes some decisions, and whatever was missed heals.
 const RESYNC: Duration = Duration::from_secs(5);
-/// Changes that come together are decided together: those of so long, or of as long as a round takes.
+/// When a write has failed, the next round comes at the latest after this.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Changes that come together are decided together: those of so long, or of twice as long as a round takes.
 const SETTLE: Duration = Duration::from_millis(10);
 const SETTLE_MOST: Duration = Duration::from_millis(500);
 /// A leader without the broker for so long gives up.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_runtime::{ApplyQueue, Change, Order, QueueFull, QueueOptions};
+use k8s_runtime::{ApplyQueue, Change, Failures, Order, QueueFull, QueueOptions};
 use kube::core::ApiResource;
 use kube::{Client, Resource, ResourceExt};
 use model::names;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// Which API server a write goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,8 @@ impl Write {
 pub(super) struct Queues {
     exports: ApplyQueue,
     others: ApplyQueue,
+    /// Of either, and what was heard of them.
+    failures: [watch::Receiver<Failures>; 2],
 }
 
 impl Queues {
@@ -110,9 +113,12 @@ impl Queues {
             pause: EXPORT_INTERVAL,
             ..QueueOptions::default()
         };
+        let exports = ApplyQueue::start(client.clone(), slow);
+        let others = ApplyQueue::start(client.clone(), QueueOptions::default());
         Self {
-            exports: ApplyQueue::start(client.clone(), slow),
-            others: ApplyQueue::start(client.clone(), QueueOptions::default()),
+            failures: [exports.failures(), others.failures()],
+            exports,
+            others,
         }
     }
 
@@ -128,10 +134,19 @@ impl Queues {
         }
     }
 
+    /// Waits until a write fails that did not, or fails for another reason, or fails no more.
+    pub(super) async fn failures_changed(&mut self) {
+        let [exports, others] = &mut self.failures;
+        tokio::select! {
+            Ok(()) = exports.changed() => {}
+            Ok(()) = others.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+
     /// What of these writes failed lately, and why. A failure of what is wanted no more is nobody's concern.
     pub(super) fn failures<'a>(&self, wanted: impl Iterator<Item = &'a Write>) -> Vec<String> {
-        let (exports, others) = (self.exports.failures(), self.others.failures());
-        let (exports, others) = (exports.borrow(), others.borrow());
+        let [exports, others] = self.failures.each_ref().map(watch::Receiver::borrow);
         let failure = |write: &Write| {
             let name = describe(&write.order);
             let why = exports.get(&name).or_else(|| others.get(&name))?;

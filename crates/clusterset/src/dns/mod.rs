@@ -24,6 +24,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use model::{ClusterId, ClusterState, ExportedService, ImportKind, ReadyEndpoint, Snapshot};
 
@@ -54,7 +55,7 @@ pub fn zone_view(snapshot: &Snapshot, cluster_names: ClusterNames) -> ZoneView {
 pub fn service_views(snapshot: &Snapshot, cluster_names: ClusterNames) -> impl Iterator<Item = ZoneView> {
     let live = live_clusters(snapshot);
     // They are in order of their services.
-    let mut exports = snapshot.exports.values().peekable();
+    let mut exports = snapshot.exports.values().map(Arc::as_ref).peekable();
     std::iter::from_fn(move || {
         let first = exports.next()?;
         let mut of_service = vec![first];

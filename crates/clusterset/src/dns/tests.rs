@@ -70,7 +70,7 @@ fn export(snapshot: &mut Snapshot, cluster: &str, age: i64, kind: ImportKind, ad
     };
     snapshot
         .exports
-        .insert((export.key.clone(), export.cluster.clone()), export);
+        .insert((export.key.clone(), export.cluster.clone()), export.into());
 }
 
 fn v4(view: &ZoneView, name: &str, turn: usize) -> Vec<String> {
@@ -116,7 +116,7 @@ fn remote_clusters_take_turns_and_dead_ones_are_out() {
 fn a_service_without_a_ready_endpoint_anywhere_is_dead() {
     let mut snapshot = snapshot(&[("west", USABLE)]);
     export(&mut snapshot, "west", 1, ImportKind::ClusterSetIP, &["10.2.0.1"]);
-    for export in snapshot.exports.values_mut() {
+    for export in snapshot.exports.values_mut().map(Arc::make_mut) {
         export.ready_count = 0;
     }
     assert_eq!(
@@ -192,7 +192,7 @@ fn import(snapshot: &mut Snapshot, ips: &[&str], ports: Vec<ExportedPort>) {
         internal_traffic_policy: None,
         traffic_distribution: None,
     };
-    snapshot.imports.insert(key, import);
+    snapshot.imports.insert(key, import.into());
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn equal_service_records_are_one_and_unnamed_ports_are_at_the_bare_name_only() {
 fn headless_service_records_lead_to_each_endpoint_and_the_port_it_listens_on() {
     let mut snapshot = snapshot(&[("west", USABLE)]);
     export(&mut snapshot, "west", 1, ImportKind::Headless, &["10.2.0.1", "fd02::2"]);
-    for export in snapshot.exports.values_mut() {
+    for export in snapshot.exports.values_mut().map(Arc::make_mut) {
         export.ports = vec![port("redis", Protocol::Tcp, 6379)];
         export.endpoints[0].hostname = Some("Redis-0".to_owned());
         export.endpoints[0].ports = vec![("redis".to_owned(), 16379)];
@@ -281,7 +281,7 @@ fn rule_22_a_headless_name_has_one_service_record_for_each_endpoint() {
         ImportKind::Headless,
         &["10.2.0.1", "10.2.0.2"],
     );
-    for export in snapshot.exports.values_mut() {
+    for export in snapshot.exports.values_mut().map(Arc::make_mut) {
         export.ports = vec![port("tcp", Protocol::Tcp, 42), port("udp", Protocol::Udp, 42)];
         export.endpoints[0].hostname = Some("web-0".to_owned());
     }

@@ -38,6 +38,10 @@ pub fn vips(snapshot: &Snapshot, me: &Node, ways: &Ways) -> Vips {
                 if import.session_affinity != SessionAffinity::None && !backends.is_empty() {
                     elements.affine.insert(key);
                 }
+                if let [sole] = backends.as_slice() {
+                    elements.sole.insert(key, sole.address);
+                    continue;
+                }
                 let seed = format!(
                     "{}/{}/{}/{:?}{}",
                     me.uid, import.key.namespace, import.key.name, port.protocol, port.port
@@ -108,7 +112,7 @@ impl<'a> Here<'a> {
         let exports = snapshot.exports.range((import.key.clone(), first_cluster())..);
         exports
             .take_while(|((key, _), _)| *key == import.key)
-            .map(|(_, export)| export)
+            .map(|(_, export)| export.as_ref())
             .filter(|export| export.kind == import.kind && self.live.contains(&export.cluster))
             .collect()
     }

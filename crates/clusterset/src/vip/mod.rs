@@ -14,10 +14,10 @@
 //! (`tombolo.dev/prefer` changes that). Each of a cluster's endpoints weighs as much as there are ready endpoints behind it: a cluster
 //! tells at most a hundred, and the true count. What a cluster cannot tell (host-network pods) is reached through its service's own IP.
 //!
-//! **Slots.** Every (address, protocol, port) has [`hostnet::SLOTS`] slots, and a connection's hash picks one. Weighted rendezvous hashing
-//! fills them: every slot ranks all backends and takes the first. So a backend that goes gives up its own slots and moves no other,
-//! and one that comes takes its share and nothing else moves. Nodes rank differently, so that a service with more backends than
-//! slots still uses all of them.
+//! **Slots.** A (address, protocol, port) with several backends has [`hostnet::SLOTS`] slots, and a connection's hash picks one.
+//! Weighted rendezvous hashing fills them: every slot ranks all backends and takes the first. So a backend that goes gives up its
+//! own slots and moves no other, and one that comes takes its share and nothing else moves. Nodes rank differently, so that a
+//! service with more backends than slots still uses all of them.
 //!
 //! **Transit** is not tracked on gateways once there are clusterset IPs ([`untracked`]): packets between clusters are then pod to pod, and
 //! any gateway can carry any of them.

@@ -3,9 +3,10 @@
 //! `cargo test --release -p hostnet-linux --test kernel -- --ignored --nocapture vip_figures`
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
 use std::time::Instant;
 
-use hostnet::{Desired, Protocol, SLOTS, Via, VipElements, VipPort, Vips, plan};
+use hostnet::{Desired, Op, Protocol, SLOTS, Via, VipElements, VipPort, Vips, plan};
 use hostnet_linux::HostNet;
 
 use crate::node::{Sandbox, desired, nets, peer_vtep, privileged};
@@ -86,7 +87,8 @@ fn vip_figures() {
     let wanted = need();
     node.host(async |host| {
         apply(host, &desired(Via::Vtep(peer_vtep().address))).await;
-        let (mut loads, mut changes, mut looks, mut plans, mut reads) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut loads, mut changes, mut by_program) = (vec![], vec![], vec![]);
+        let (mut looks, mut plans, mut reads) = (vec![], vec![], vec![]);
         for round in 0..ROUNDS {
             node.exec("nft", &["delete", "table", "inet", "tombolo"]);
             loads.push(apply(host, &wanted).await.0);
@@ -94,6 +96,15 @@ fn vip_figures() {
             let (took, ops) = apply(host, &changed).await;
             assert_eq!(ops, 1, "a few elements, and nothing else");
             changes.push(took);
+            let back = plan(&wanted, &host.observe("eth0").await.unwrap()).ops;
+            let [Op::UpdateVips(update)] = back.as_slice() else {
+                panic!("{back:?}");
+            };
+            let text = update.text();
+            let start = Instant::now();
+            assert!(Command::new("nft").arg(&text).status().unwrap().success());
+            by_program.push(millis(start));
+            apply(host, &changed).await;
             let start = Instant::now();
             let observed = host.observe("eth0").await.unwrap();
             looks.push(millis(start));
@@ -111,6 +122,7 @@ fn vip_figures() {
         println!("{SERVICES} services, {ENDPOINTS} endpoints each, {SLOTS} slots");
         show("load everything", loads);
         show("one endpoint changes", changes);
+        show("one endpoint changes, by nft", by_program);
         show("look, elements remembered", looks);
         show("plan, nothing to do", plans);
         show("look, elements read", reads);

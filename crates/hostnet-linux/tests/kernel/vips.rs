@@ -45,16 +45,24 @@ fn vip_port(address: &str, protocol: Protocol, port: u16) -> VipPort {
     }
 }
 
-/// The node's need, with these backends taking turns in the slots of every clusterset IP.
+/// The node's need, with these backends taking turns in the slots of every clusterset IP, or one alone.
 fn need(backends: impl Fn(&Side) -> Vec<&'static str>) -> Desired {
     let mut elements = VipElements::default();
     for side in &SIDES {
         let backends = backends(side);
         elements.known.insert(side.vip.parse().unwrap());
+        let backends: Vec<_> = backends
+            .iter()
+            .map(|backend| SocketAddr::new(backend.parse().unwrap(), BACKEND_PORT))
+            .collect();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let port = vip_port(side.vip, protocol, VIP_PORT);
+            if let [sole] = backends.as_slice() {
+                elements.sole.insert(port, *sole);
+                continue;
+            }
             for (slot, backend) in (0..SLOTS).zip(backends.iter().cycle()) {
-                let backend = SocketAddr::new(backend.parse().unwrap(), BACKEND_PORT);
-                elements.put(vip_port(side.vip, protocol, VIP_PORT), slot, backend);
+                elements.put(port, slot, *backend);
             }
         }
     }
@@ -291,6 +299,25 @@ fn a_neighbour_that_translates_services_changes_nothing() {
 }
 
 #[test]
+fn a_backend_that_comes_or_goes_moves_connections_from_one_map_to_the_slots_and_back() {
+    if !privileged() {
+        return;
+    }
+    let world = world();
+    for side in &SIDES {
+        serve(&world.far, side.backends[0]);
+        serve(&world.far, side.backends[1]);
+    }
+    for count in [1, 2, 1] {
+        world.node.settle(&need(|side| side.backends[..count].to_vec()));
+        for side in &SIDES {
+            let (backends, _) = answers(&world.pod, side.vip, 40);
+            assert_eq!(backends, addresses(&side.backends[..count]));
+        }
+    }
+}
+
+#[test]
 fn an_endpoint_that_changes_is_one_small_step() {
     if !privileged() {
         return;
@@ -316,6 +343,62 @@ fn an_endpoint_that_changes_is_one_small_step() {
     node.host(async |host| assert_eq!(elements(host).await, after.vips.elements));
 }
 
+#[test]
+fn elements_of_both_families_come_and_go_by_the_hundred_and_by_the_thousand() {
+    if !privileged() {
+        return;
+    }
+    let node = Sandbox::node();
+    let wanted = |count: u16| {
+        let mut wanted = need(|side| side.backends.to_vec());
+        for side in &SIDES {
+            for number in 1000..1000 + count {
+                let port = vip_port(side.vip, Protocol::Sctp, number);
+                wanted.vips.elements.affine.insert(port);
+                let backend = side.backends[0].parse().unwrap();
+                wanted.vips.elements.sole.insert(port, SocketAddr::new(backend, number));
+            }
+            wanted.vips.elements.hairpin.insert(side.pod.parse().unwrap());
+        }
+        wanted
+    };
+    // Two sets in two families: four times as many elements.
+    for count in [0, 250, 0, 600, 0] {
+        node.host(async |host| {
+            settle(host, &wanted(count)).await;
+        });
+        node.host(async |host| assert_eq!(elements(host).await, wanted(count).vips.elements));
+    }
+}
+
+#[test]
+fn a_change_that_the_kernel_refuses_is_told_and_changes_nothing() {
+    if !privileged() {
+        return;
+    }
+    let node = Sandbox::node();
+    let (before, after) = (need(|side| side.backends.to_vec()), need(|side| vec![side.backends[0]]));
+    let maps = (0..SLOTS).flat_map(|slot| ["v4", "v6"].map(|family| format!("slot{slot}_{family}")));
+    let maps: Vec<String> = maps.collect();
+    for flushed in [&maps[60..61], &maps] {
+        let flush = flushed.iter().map(|map| format!("flush map inet tombolo {map};"));
+        let flush: String = flush.collect();
+        node.host(async |host| {
+            settle(host, &before).await;
+            let plan = plan(&after, &host.observe("eth0").await.unwrap());
+            node.exec("nft", &[&flush]);
+            let applied = host.apply(&plan).await;
+            let [failure] = applied.failures.as_slice() else {
+                panic!("{applied:?}");
+            };
+            assert!(failure.to_string().contains("No such file"), "{failure}");
+            let listed = node.exec("nft", &["list", "map", "inet", "tombolo", "sole_v4"]);
+            assert!(!listed.contains("244.174.0.9"), "{listed}");
+            settle(host, &after).await;
+        });
+    }
+}
+
 async fn elements(host: &HostNet) -> VipElements {
     host.observe("eth0").await.unwrap().state.vips
 }
@@ -333,6 +416,7 @@ fn elements_that_others_change_are_mended() {
             "delete element inet tombolo slot3_v4 { 244.174.0.9 . tcp . 80 }",
             "add element inet tombolo slot4_v6 { fd74:6f6d:626f:6c6f::1 . tcp . 1 : fd02::9 . 1 }",
             "flush map inet tombolo slot5_v4",
+            "add element inet tombolo sole_v4 { 244.174.0.9 . tcp . 80 : 10.2.0.9 . 1 }",
             "add element inet tombolo affine_v4 { 244.174.0.9 . tcp . 80 }",
             "delete element inet tombolo known_v4 { 244.174.0.9 }",
             "add element inet tombolo hairpin_v4 { 10.1.0.7 . 10.1.0.7 }",

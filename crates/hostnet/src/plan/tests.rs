@@ -43,6 +43,8 @@ fn vips() -> Vips {
     for slot in 0..SLOTS {
         elements.put(port, slot, "10.2.0.9:8080".parse().unwrap());
     }
+    let other = VipPort { port: 81, ..port };
+    elements.sole.insert(other, "10.2.0.9:8081".parse().unwrap());
     Vips {
         range: nets(&["244.174.0.0/16"]),
         elements,
@@ -286,7 +288,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
 fn meddle(observed: &mut Observed, how: &[u8]) {
     for step in how {
         let state = &mut observed.state;
-        match step % 18 {
+        match step % 19 {
             0 => (state.nft, state.vips) = Default::default(),
             1 => drop(state.rules.pop()),
             2 => state.rules.reverse(),
@@ -319,6 +321,7 @@ fn meddle(observed: &mut Observed, how: &[u8]) {
                 .slots
                 .values_mut()
                 .for_each(|slots| slots[5] = "10.2.0.1:1".parse().ok()),
+            17 => drop(state.vips.sole.pop_first()),
             14 => state.nexthops.values_mut().for_each(|to| *to = Nexthop::Other),
             _ => state
                 .fdb

@@ -1,43 +1,107 @@
-//! A view from what the watches say. Pure.
+//! A view from what the watches say. Pure but for what it remembers: an object that did not change is not converted again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_api::{Cluster, ConvertError, clusterset_range, mirror_name, node_from};
+use k8s_api::mcs::ServiceImport;
+use k8s_api::{Cluster, ConvertError, ExportedService, Gateway, clusterset_range, mirror_name, node_from};
+use k8s_openapi::api::core::v1::Node;
 use kube::{Resource, ResourceExt};
 use model::{ClusterId, ClusterState, ImportedService, Snapshot, names};
 
 use super::sources::Latest;
 use super::{Freshness, View};
-use crate::watched::{Link, Watched};
+use crate::watched::{Link, ObjectKey, Watched};
 
-/// The view that follows `previous`.
-pub(super) fn view(latest: &Latest, cluster: Option<&ClusterId>, previous: &View) -> View {
-    if let Some(why) = unheard(latest, previous.snapshot.is_some()) {
-        return View {
-            freshness: frozen(previous, why),
-            ..previous.clone()
+/// What was converted last, by kind.
+#[derive(Default)]
+pub(super) struct Assembler {
+    clusters: Conversions<Cluster, model::Cluster>,
+    gateways: Conversions<Gateway, model::Gateway>,
+    exports: Conversions<ExportedService, Arc<model::ExportedService>>,
+    imports: Conversions<ServiceImport, Arc<ImportedService>>,
+    nodes: Conversions<Node, model::Node>,
+}
+
+impl Assembler {
+    /// The view that follows `previous`.
+    pub(super) fn view(&mut self, latest: &Latest, cluster: Option<&ClusterId>, previous: &View) -> View {
+        if let Some(why) = unheard(latest, previous.snapshot.is_some()) {
+            return View {
+                freshness: frozen(previous, why),
+                ..previous.clone()
+            };
+        }
+        let Some(cluster) = cluster.cloned().or_else(|| own_cluster(&latest.clusters)) else {
+            return View {
+                freshness: frozen(
+                    previous,
+                    "no Cluster object says which cluster this is; `tombolo join` writes it".to_owned(),
+                ),
+                ..previous.clone()
+            };
         };
+        let (snapshot, malformed) = self.assemble(latest, cluster);
+        // The same snapshot stays the same allocation, so that comparing views is cheap.
+        let snapshot = match &previous.snapshot {
+            Some(same) if **same == snapshot => Arc::clone(same),
+            _ => Arc::new(snapshot),
+        };
+        View {
+            snapshot: Some(snapshot),
+            freshness: lost(latest).map_or(Freshness::Live, Freshness::Stale),
+            malformed,
+        }
     }
-    let Some(cluster) = cluster.cloned().or_else(|| own_cluster(&latest.clusters)) else {
-        return View {
-            freshness: frozen(
-                previous,
-                "no Cluster object says which cluster this is; `tombolo join` writes it".to_owned(),
-            ),
-            ..previous.clone()
-        };
-    };
-    let (snapshot, malformed) = assemble(latest, cluster);
-    // The same snapshot stays the same allocation, so that comparing views is cheap.
-    let snapshot = match &previous.snapshot {
-        Some(same) if **same == snapshot => Arc::clone(same),
-        _ => Arc::new(snapshot),
-    };
-    View {
-        snapshot: Some(snapshot),
-        freshness: lost(latest).map_or(Freshness::Live, Freshness::Stale),
-        malformed,
+
+    fn assemble(&mut self, latest: &Latest, cluster: ClusterId) -> (Snapshot, Vec<ConvertError>) {
+        let mut snapshot = Snapshot::empty(cluster);
+        let mut malformed = Vec::new();
+        let clusters = self.clusters.of(&latest.clusters, &mut malformed, |object| {
+            let cluster = model::Cluster::try_from(object)?;
+            named("Cluster", object, cluster.id.as_str())?;
+            Ok(cluster)
+        });
+        snapshot.clusters = clusters.map(|cluster| (cluster.id.clone(), cluster)).collect();
+        let own = latest.clusters.objects.values();
+        for object in own.filter(|object| object.name_any() == snapshot.cluster.as_str()) {
+            match clusterset_range(object) {
+                Ok(range) => snapshot.clusterset_range = range,
+                Err(error) => malformed.push(error),
+            }
+        }
+        let gateways = self.gateways.of(&latest.gateways, &mut malformed, |object| {
+            let gateway = model::Gateway::try_from(object)?;
+            named("Gateway", object, &gateway.id.to_string())?;
+            Ok(gateway)
+        });
+        snapshot.gateways = gateways.map(|gateway| (gateway.id.clone(), gateway)).collect();
+        if let Some(watched) = &latest.exports {
+            let exports = self.exports.of(watched, &mut malformed, |object| {
+                let export = model::ExportedService::try_from(object)?;
+                named(
+                    "ExportedService",
+                    object,
+                    &mirror_name(&export.cluster, &export.key.broker_name()),
+                )?;
+                Ok(Arc::new(export))
+            });
+            snapshot.exports = exports
+                .map(|export| ((export.key.clone(), export.cluster.clone()), export))
+                .collect();
+        }
+        if let Some(watched) = &latest.imports {
+            let imports = self.imports.of(watched, &mut malformed, |object| {
+                ImportedService::try_from(object).map(Arc::new)
+            });
+            snapshot.imports = imports.map(|import| (import.key.clone(), import)).collect();
+        }
+        if let Some(watched) = &latest.nodes {
+            let nodes = self.nodes.of(watched, &mut malformed, node_from);
+            snapshot.nodes = nodes.map(|node| (node.name.clone(), node)).collect();
+        }
+        without_the_departed(&mut snapshot);
+        (snapshot, malformed)
     }
 }
 
@@ -82,58 +146,6 @@ fn is_mirror(object: &Cluster) -> bool {
         .is_some_and(|manager| manager == names::FIELD_MANAGER)
 }
 
-fn assemble(latest: &Latest, cluster: ClusterId) -> (Snapshot, Vec<ConvertError>) {
-    let mut snapshot = Snapshot::empty(cluster);
-    let mut malformed = Vec::new();
-    let clusters = read(&latest.clusters, &mut malformed, |object| {
-        let cluster = model::Cluster::try_from(object)?;
-        named("Cluster", object, cluster.id.as_str())?;
-        Ok((cluster.id.clone(), cluster))
-    });
-    snapshot.clusters = clusters.into_iter().collect();
-    let own = latest.clusters.objects.values();
-    for object in own.filter(|object| object.name_any() == snapshot.cluster.as_str()) {
-        match clusterset_range(object) {
-            Ok(range) => snapshot.clusterset_range = range,
-            Err(error) => malformed.push(error),
-        }
-    }
-    let gateways = read(&latest.gateways, &mut malformed, |object| {
-        let gateway = model::Gateway::try_from(object)?;
-        named("Gateway", object, &gateway.id.to_string())?;
-        Ok((gateway.id.clone(), gateway))
-    });
-    snapshot.gateways = gateways.into_iter().collect();
-    if let Some(watched) = &latest.exports {
-        let exports = read(watched, &mut malformed, |object| {
-            let export = model::ExportedService::try_from(object)?;
-            named(
-                "ExportedService",
-                object,
-                &mirror_name(&export.cluster, &export.key.broker_name()),
-            )?;
-            Ok(((export.key.clone(), export.cluster.clone()), export))
-        });
-        snapshot.exports = exports.into_iter().collect();
-    }
-    if let Some(watched) = &latest.imports {
-        let imports = read(watched, &mut malformed, |object| {
-            let import = ImportedService::try_from(object)?;
-            Ok((import.key.clone(), import))
-        });
-        snapshot.imports = imports.into_iter().collect();
-    }
-    if let Some(watched) = &latest.nodes {
-        let nodes = read(watched, &mut malformed, |object| {
-            let node = node_from(object)?;
-            Ok((node.name.clone(), node))
-        });
-        snapshot.nodes = nodes.into_iter().collect();
-    }
-    without_the_departed(&mut snapshot);
-    (snapshot, malformed)
-}
-
 /// A member that was evicted has no gateways and no exports, whatever is still lying around of them.
 fn without_the_departed(snapshot: &mut Snapshot) {
     let evicted: BTreeSet<ClusterId> = snapshot
@@ -146,25 +158,50 @@ fn without_the_departed(snapshot: &mut Snapshot) {
     snapshot.exports.retain(|(_, cluster), _| !evicted.contains(cluster));
 }
 
-fn read<K: Resource<DynamicType = ()>, T>(
-    watched: &Watched<K>,
-    malformed: &mut Vec<ConvertError>,
-    convert: impl Fn(&K) -> Result<T, ConvertError>,
-) -> Vec<T> {
-    malformed.extend(watched.malformed.iter().map(|(key, why)| ConvertError {
-        kind: kind_name::<K>(),
-        name: key.to_string(),
-        field: "object".to_owned(),
-        why: why.clone(),
-    }));
-    let mut good = Vec::with_capacity(watched.objects.len());
-    for object in watched.objects.values() {
-        match convert(object) {
-            Ok(object) => good.push(object),
-            Err(error) => malformed.push(error),
-        }
+/// Objects of one kind, each with what became of it.
+struct Conversions<K, T>(Vec<Conversion<K, T>>);
+
+struct Conversion<K, T> {
+    key: ObjectKey,
+    object: Arc<K>,
+    result: Result<T, ConvertError>,
+}
+
+impl<K: Resource<DynamicType = ()>, T: Clone> Conversions<K, T> {
+    /// What the objects are that can be used; those that cannot are added to `malformed`.
+    fn of(
+        &mut self,
+        watched: &Watched<K>,
+        malformed: &mut Vec<ConvertError>,
+        convert: impl Fn(&K) -> Result<T, ConvertError>,
+    ) -> impl Iterator<Item = T> {
+        // Both are in the order of the keys.
+        let mut before = std::mem::take(&mut self.0).into_iter().peekable();
+        let conversions = watched.objects.iter().map(|(key, object)| {
+            while before.next_if(|known| known.key < *key).is_some() {}
+            let same = before.next_if(|known| Arc::ptr_eq(&known.object, object));
+            same.unwrap_or_else(|| Conversion {
+                key: key.clone(),
+                object: Arc::clone(object),
+                result: convert(object),
+            })
+        });
+        self.0 = conversions.collect();
+        malformed.extend(watched.malformed.iter().map(|(key, why)| ConvertError {
+            kind: kind_name::<K>(),
+            name: key.to_string(),
+            field: "object".to_owned(),
+            why: why.clone(),
+        }));
+        malformed.extend(self.0.iter().filter_map(|known| known.result.as_ref().err().cloned()));
+        self.0.iter().filter_map(|known| known.result.as_ref().ok().cloned())
     }
-    good
+}
+
+impl<K, T> Default for Conversions<K, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
 /// An object says who it is twice. Where the two differ, one of them is a mistake, and another object may be meant.
@@ -188,3 +225,57 @@ fn kind_name<K: Resource<DynamicType = ()>>() -> &'static str {
 }
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::api::core::v1::Namespace;
+
+    use super::*;
+
+    fn namespace(name: &str) -> (ObjectKey, Arc<Namespace>) {
+        let mut object = Namespace::default();
+        object.metadata.name = Some(name.to_owned());
+        let key = ObjectKey {
+            namespace: None,
+            name: name.to_owned(),
+        };
+        (key, Arc::new(object))
+    }
+
+    #[test]
+    fn only_what_changed_is_converted_and_what_is_bad_is_told_every_time() {
+        let [a, b, c, bad] = ["a", "b", "c", "bad"].map(namespace);
+        let mut watched = Watched {
+            objects: BTreeMap::from([a.clone(), c.clone(), bad]),
+            malformed: BTreeMap::new(),
+            link: Link::Live,
+        };
+        let (converted, mut conversions) = (RefCell::new(Vec::new()), Conversions::default());
+        let mut look = |watched: &Watched<Namespace>| {
+            let mut malformed = Vec::new();
+            let good = conversions.of(watched, &mut malformed, |object| {
+                let name = object.name_any();
+                converted.borrow_mut().push(name.clone());
+                if name == "bad" {
+                    return named("Namespace", object, "good").map(|()| name);
+                }
+                Ok(name)
+            });
+            let good: Vec<String> = good.collect();
+            (good.concat(), malformed.len(), converted.take().concat())
+        };
+        let said = |good: &str, converted: &str| (good.to_owned(), 1, converted.to_owned());
+        assert_eq!(look(&watched), said("ac", "abadc"));
+        assert_eq!(look(&watched), said("ac", ""));
+        watched.objects.extend([b.clone(), namespace("c")]);
+        assert_eq!(look(&watched), said("abc", "bc"), "one is new, one is another");
+        watched.objects.remove(&a.0);
+        assert_eq!(look(&watched), said("bc", ""));
+        watched.objects.extend([a]);
+        watched.objects.remove(&b.0);
+        assert_eq!(look(&watched), said("ac", "a"), "what was gone is forgotten");
+    }
+}

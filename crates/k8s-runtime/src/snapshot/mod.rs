@@ -9,15 +9,17 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_api::ConvertError;
 use kube::Client;
 use model::{ClusterId, Snapshot};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use metrics::register as register_snapshot_metrics;
 
+use assemble::Assembler;
 use sources::Sources;
 
 /// What is watched, and where it is kept.
@@ -93,9 +95,10 @@ async fn follow(mut sources: Sources, options: SnapshotOptions, sender: &watch::
     if let Some(path) = options.saved {
         tokio::spawn(saved::keep(saving, path));
     }
+    let mut assembler = Assembler::default();
     loop {
         let started = Instant::now();
-        let view = assemble::view(&sources.latest(), options.cluster.as_ref(), &sender.borrow());
+        let view = assembler.view(&sources.latest(), options.cluster.as_ref(), &sender.borrow());
         if view.freshness == Freshness::Live {
             to_save.send_if_modified(|kept| {
                 let is_news = *kept != view.snapshot;
@@ -113,14 +116,17 @@ async fn follow(mut sources: Sources, options: SnapshotOptions, sender: &watch::
             }
             is_news
         });
-        let took = started.elapsed();
+        // Of thousands of objects each tells of itself: most of the time is left to others.
+        let rested = Instant::now() + (started.elapsed() * REST).min(LONGEST_REST);
         if !sources.changed().await {
             return;
         }
-        // A change seldom comes alone, and of thousands of objects each tells of itself: most of the time is left to others.
-        tokio::time::sleep((4 * took).clamp(DEBOUNCE, DEBOUNCE_MOST)).await;
+        // And a change seldom comes alone.
+        tokio::time::sleep_until(rested.max(Instant::now() + DEBOUNCE)).await;
     }
 }
 
 const DEBOUNCE: Duration = Duration::from_millis(20);
-const DEBOUNCE_MOST: Duration = Duration::from_millis(200);
+/// After a view none follows for so many times as long as it took.
+const REST: u32 = 9;
+const LONGEST_REST: Duration = Duration::from_millis(200);

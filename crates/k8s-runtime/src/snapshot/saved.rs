@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{ClusterId, ClusterState, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -46,13 +46,15 @@ pub(super) fn load(path: &Path, cluster: Option<&ClusterId>) -> Option<Snapshot>
         .then_some(snapshot)
 }
 
-/// Saves the newest snapshot, at most once a second, until there will be no more. One of a cluster that leaves is not kept: if it
+/// Saves the newest snapshot until there will be no more: at most once a second, and less often if that takes long, because a large
+/// one changes often. One of a cluster that leaves is not kept: if it
 /// comes back, it comes to another clusterset.
 pub(super) async fn keep(mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>, path: PathBuf) {
     while snapshots.changed().await.is_ok() {
         let Some(snapshot) = snapshots.borrow_and_update().clone() else {
             continue;
         };
+        let started = Instant::now();
         let to = path.clone();
         let is_leaving = snapshot.own().is_some_and(|own| own.state == ClusterState::Leaving);
         let work = move || if is_leaving { forget(&to) } else { save(&to, &snapshot) };
@@ -63,7 +65,7 @@ pub(super) async fn keep(mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>, 
             }
             Err(error) => tracing::error!(%error, "saving the snapshot ended early"),
         }
-        tokio::time::sleep(SAVE_PAUSE).await;
+        tokio::time::sleep((started.elapsed() * REST).clamp(SAVE_PAUSE, LONGEST_PAUSE)).await;
     }
 }
 
@@ -104,6 +106,9 @@ fn forget(path: &Path) -> io::Result<()> {
 /// Grows when a build can no longer read what an older one saved.
 const FORMAT: u32 = 1;
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
+/// A pause lasts so many times as long as the saving before it.
+const REST: u32 = 50;
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::extract::State;
@@ -108,6 +108,7 @@ async fn follow(client: Client, args: &Args, is_ready: &AtomicBool) {
     let (current, receiver) = watch::channel(Arc::new(Resolver::new(Config::default())));
     let mut listeners: BTreeMap<u16, Listener> = BTreeMap::new();
     loop {
+        let started = Instant::now();
         let text = config_maps
             .objects()
             .first()
@@ -129,6 +130,7 @@ async fn follow(client: Client, args: &Args, is_ready: &AtomicBool) {
             current.send_replace(resolver);
         }
         is_ready.store(is_synced && !listeners.is_empty(), Ordering::Relaxed);
+        mirror::rest(started.elapsed()).await;
         changes.next(RESYNC).await;
     }
 }

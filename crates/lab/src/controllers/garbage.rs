@@ -14,7 +14,7 @@ use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::discovery::{Discovery, Scope, verbs};
 use kube::{Api, Client, ResourceExt};
 
-use crate::mirror::{Changes, Mirror};
+use crate::mirror::{self, Changes, Mirror};
 
 /// Collects for as long as it is polled.
 pub(super) async fn run(client: Client) {
@@ -31,9 +31,11 @@ pub(super) async fn run(client: Client) {
                 Err(error) => tracing::debug!(%error, "cannot discover the kinds that the API server has"),
             }
         }
+        let started = Instant::now();
         if let Err(error) = collect(&client, &kinds).await {
             tracing::debug!(%error, "collection interrupted");
         }
+        mirror::rest(started.elapsed()).await;
         changes.next(RESYNC).await;
     }
 }

@@ -31,7 +31,7 @@ mod world;
 mod write;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
@@ -77,10 +77,13 @@ async fn reconcile(client: Client) {
     let mirrors = Mirrors::watch(&client, &changes);
     loop {
         if let Some(world) = mirrors.world() {
+            let started = Instant::now();
             let writes = decide(&world, Timestamp::now());
+            let took = started.elapsed();
             futures::stream::iter(&writes)
                 .for_each_concurrent(WRITERS, |write| execute(&client, write))
                 .await;
+            mirror::rest(took).await;
         }
         changes.next(RESYNC).await;
     }

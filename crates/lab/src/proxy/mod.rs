@@ -26,6 +26,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
+use kube::runtime::watcher::Config;
 use tokio::io::AsyncWriteExt;
 
 use crate::mirror::{self, Changes, Mirror};
@@ -60,7 +61,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = mirror::client(Some(&kubeconfig)).await?;
     let changes = Changes::default();
     let services: Mirror<Service> = Mirror::watch(Api::all(client.clone()), Default::default(), changes.clone());
-    let slices: Mirror<EndpointSlice> = Mirror::watch(Api::all(client), Default::default(), changes.clone());
+    let of_services = Config::default().labels("kubernetes.io/service-name");
+    let slices: Mirror<EndpointSlice> = Mirror::watch(Api::all(client), of_services, changes.clone());
     tracing::info!(pod_prefixes = ?args.pod_prefixes, "service proxy started");
 
     let mut applied: Option<Backends> = None;
@@ -69,22 +71,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         if !(services.is_synced() && slices.is_synced()) {
             continue;
         }
+        let started = Instant::now();
         let mut desired = backends::backends(&services.objects(), &slices.objects());
         backends::reach_api_at(&args.api_endpoints, &mut desired);
-        if applied.as_ref() == Some(&desired) {
-            continue;
-        }
-        let started = Instant::now();
-        match nft(&rules::table(&desired, &args.pod_prefixes)).await {
-            Ok(()) => {
-                tracing::info!(ports = desired.len(), "rules replaced");
-                conntrack::forget_moved(applied.as_ref().unwrap_or(&Backends::new()), &desired).await;
-                applied = Some(desired);
+        if applied.as_ref() != Some(&desired) {
+            match nft(&rules::table(&desired, &args.pod_prefixes)).await {
+                Ok(()) => {
+                    tracing::info!(ports = desired.len(), "rules replaced");
+                    conntrack::forget_moved(applied.as_ref().unwrap_or(&Backends::new()), &desired).await;
+                    applied = Some(desired);
+                }
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "rules not replaced; tried again soon"),
             }
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "rules not replaced; tried again soon"),
         }
-        // As kube-proxy's `minSyncPeriod`: while thousands of services are made, not all rules are written for each.
-        tokio::time::sleep((started.elapsed() * REST).min(LONGEST_REST)).await;
+        mirror::rest(started.elapsed()).await;
     }
 }
 
@@ -112,6 +112,3 @@ async fn nft(batch: &str) -> anyhow::Result<()> {
 }
 
 const RESYNC: Duration = Duration::from_secs(10);
-/// A rest after rules were written lasts so many times as long as that took.
-const REST: u32 = 4;
-const LONGEST_REST: Duration = Duration::from_secs(1);

@@ -187,7 +187,7 @@ impl Open {
 }
 
 const TICK: Duration = Duration::from_millis(2);
-const BURST: usize = 16;
+const BURST: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -182,6 +182,14 @@ impl DeepPath {
         all.fold(self.heartbeat.poll_timeout().0, Instant::min)
     }
 
+    /// Whether nothing comes back from that port, be it that nothing is asked there.
+    pub fn is_silent(&self, port: DeepPort) -> bool {
+        match port {
+            DeepPort::AsTraffic => !self.heartbeat.is_up(),
+            DeepPort::Tracked => !self.tracked.as_ref().is_some_and(Heartbeat::is_up),
+        }
+    }
+
     /// What is known of the way.
     pub fn witness(&self, now: Instant) -> Witness {
         let there = self.there.lost_since().map(|since| (since, Direction::There));

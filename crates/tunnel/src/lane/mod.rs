@@ -11,6 +11,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -37,6 +38,9 @@ pub(crate) struct Lane {
     mtu: Option<u16>,
     /// Lanes that flows are spread over.
     steered: usize,
+    busy_poll: Duration,
+    /// The last turn had packets.
+    is_busy: bool,
 }
 
 /// What woke a lane.
@@ -48,7 +52,13 @@ struct Ready {
 }
 
 impl Lane {
-    pub(crate) fn new(number: usize, switch: Switch, devices: Devices, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        switch: Switch,
+        devices: Devices,
+        shared: Arc<Shared>,
+        busy_poll: Duration,
+    ) -> Self {
         Self {
             number,
             switch,
@@ -58,6 +68,8 @@ impl Lane {
             buffer: vec![0; VirtioNetHeader::LEN + usize::from(u16::MAX)].into_boxed_slice(),
             mtu: None,
             steered: 0,
+            busy_poll,
+            is_busy: false,
         }
     }
 
@@ -75,6 +87,7 @@ impl Lane {
         let mut next_report = next_tick;
         loop {
             let ready = self.wait(next_tick)?;
+            self.is_busy = ready.tun || ready.sockets.contains(&true);
             if self.shared.is_stopping() {
                 return Ok(());
             }
@@ -129,6 +142,13 @@ impl Lane {
         for (slot, fd) in polled.iter_mut().zip(&fds) {
             if fd.is_none() {
                 slot.set_events(PollFlags::empty());
+            }
+        }
+        if self.is_busy && !self.busy_poll.is_zero() {
+            let end = until.min(Instant::now() + self.busy_poll);
+            while poll(&mut polled, PollTimeout::ZERO) == Ok(0) && Instant::now() < end {
+                // Whoever else wants the core has it: it may be the one that the packet comes from.
+                thread::yield_now();
             }
         }
         let left = until.saturating_duration_since(Instant::now());

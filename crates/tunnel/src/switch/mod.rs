@@ -1,9 +1,9 @@
 //! What happens to a packet in one lane, decided without a device: [`Switch`] is handed packets, datagrams and the time, and acts
 //! through a [`Wire`].
 //!
-//! The first lane has a cable to every peer, and decides which of them traffic goes to. The others have one to those that have as many
-//! lanes, and that traffic is meant to go to, and follow it; what they cannot send they hand over to the first, so a lane that does
-//! not work costs speed and nothing else.
+//! The first lane has a cable to every peer, and decides which of them traffic goes to. The others, on a gateway that carries traffic, have
+//! one to those that have as many lanes, and that traffic is meant to go to, and follow it; what they cannot send they hand over to the
+//! first, so a lane that does not work costs speed and nothing else.
 //!
 //! * `tables`: prefix → cluster, cluster → live peer.
 //! * `peer`: one cable: its `Tunn`, its liveness, its counters.
@@ -22,13 +22,13 @@ mod tables;
 mod tests;
 mod ways;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{CablePlan, GatewayId, PeerPlan, PublicKey};
+use model::{CablePlan, ClusterId, GatewayId, PeerPlan, PublicKey};
 use packet::VirtioNetHeader;
 use packet::ecn::Ecn;
 use probe::Pace;
@@ -77,6 +77,8 @@ pub(crate) struct Switch {
     tables: Tables,
     /// By source port: the peers by which deep probes go that do not go with the traffic; none where there is no cable.
     detours: HashMap<u16, Option<usize>>,
+    /// Clusters that other gateways of ours have lost.
+    doubts: BTreeSet<(GatewayId, ClusterId)>,
     mtu: u16,
     icmp_sources: Vec<IpAddr>,
     /// ICMP errors that may still be sent in this tick (RFC 4443 §2.4 f).
@@ -117,6 +119,7 @@ impl Switch {
             peers: Peers::default(),
             tables: Tables::default(),
             detours: HashMap::new(),
+            doubts: BTreeSet::new(),
             mtu: u16::MAX,
             icmp_sources: Vec::new(),
             icmp_budget: ICMP_PER_TICK,
@@ -155,6 +158,7 @@ impl Switch {
                 continue;
             }
             match self.peers.by_key.get(&wanted.public_key).copied() {
+                None if self.lane > 0 && !self.carries => {}
                 None => {
                     let slot = self.peers.free_slot();
                     let peer = Peer::new(wanted, &self.key, slot, &self.context, now);
@@ -175,7 +179,12 @@ impl Switch {
             let is_told = is_avoided && has_better(plan, peer.gateway());
             let is_suspected = plan.suspects.contains(peer.gateway());
             peer.set_verdict((is_avoided, is_told), is_suspected, now);
+            let mut new_doubts = plan.doubts.difference(&self.doubts);
+            if new_doubts.any(|(_, cluster)| *cluster == peer.gateway().cluster) {
+                peer.cable.handle_doubt(now);
+            }
         }
+        self.doubts.clone_from(&plan.doubts);
         let slot_of = |gateway: &GatewayId| {
             let mut peers = self.peers.by_slot();
             peers.find(|(_, peer)| peer.gateway() == gateway).map(|(slot, _)| slot)
@@ -200,6 +209,7 @@ impl Switch {
         self.handshakes.tick(now);
         // Cables that carry traffic come first when many have to shake hands at once.
         let mut handshakes = HANDSHAKES_PER_TICK;
+        let mut new_suspects = Vec::new();
         for chosen_first in [true, false] {
             for slot in 0..self.peers.slots.len() {
                 let Some(peer) = self
@@ -209,9 +219,20 @@ impl Switch {
                 else {
                     continue;
                 };
+                let was_suspect = peer.cable.is_suspect();
                 peer.tick(&mut handshakes, &mut self.context, &self.drops, now, wire);
                 self.changed |= peer.take_change();
+                if peer.cable.is_suspect() && !was_suspect {
+                    new_suspects.push(slot);
+                }
             }
+        }
+        for suspect in new_suspects {
+            self.doubt_neighbours(suspect, now);
+        }
+        if self.lane > 0 && !self.carries {
+            // The other end has closed it, for no traffic of its comes here.
+            self.peers.retain(Peer::is_usable);
         }
         // A way may have settled just by time.
         self.changed |= self.choose(now);
@@ -247,6 +268,21 @@ impl Switch {
             (status, peer.counters().clone())
         };
         peers.into_iter().map(status).collect()
+    }
+
+    /// A gateway that traffic goes to seems to be gone: its neighbours, which are asked only now and then, may be too.
+    fn doubt_neighbours(&mut self, suspect: usize, now: Instant) {
+        if self.lane > 0 || !self.carries || !self.tables.in_use().any(|used| used == suspect) {
+            return;
+        }
+        let Some(gateway) = self.peers.at(suspect).map(|peer| peer.gateway().clone()) else {
+            return;
+        };
+        for peer in self.peers.slots.iter_mut().flatten() {
+            if peer.gateway().cluster == gateway.cluster && *peer.gateway() != gateway {
+                peer.cable.handle_doubt(now);
+            }
+        }
     }
 
     fn refresh(&mut self, now: Instant) {

@@ -106,6 +106,7 @@ pub(crate) struct Side {
     pub(crate) pods: [IpAddr; 2],
     pub(crate) prefixes: [&'static str; 2],
     pub(crate) lanes: u8,
+    pub(crate) busy_poll: Duration,
     pub(crate) engine: Option<Lanes>,
 }
 
@@ -154,14 +155,19 @@ impl Bed {
         let mut bed = Self::new();
         bed.east.lanes = lanes;
         bed.west.lanes = lanes;
-        bed.east.start();
-        bed.west.start();
-        bed.east.route_to(&bed.west.prefixes);
-        bed.west.route_to(&bed.east.prefixes);
-        bed.east.engine().apply(&plan(&[(&bed.west, family)]));
-        bed.west.engine().apply(&plan(&[(&bed.east, family)]));
-        bed.wait_connected();
+        bed.connect(family);
         bed
+    }
+
+    /// Starts both engines, and waits for their cable.
+    pub(crate) fn connect(&mut self, family: usize) {
+        self.east.start();
+        self.west.start();
+        self.east.route_to(&self.west.prefixes);
+        self.west.route_to(&self.east.prefixes);
+        self.east.engine().apply(&plan(&[(&self.west, family)]));
+        self.west.engine().apply(&plan(&[(&self.east, family)]));
+        self.wait_connected();
     }
 
     pub(crate) fn wait_connected(&self) {
@@ -187,13 +193,14 @@ impl Side {
             pods: pods.map(|text| text.parse().unwrap()),
             prefixes,
             lanes: 1,
+            busy_poll: Duration::ZERO,
             engine: None,
         }
     }
 
     /// Starts an engine; its TUN link is `tun0`.
     pub(crate) fn start(&mut self) {
-        let (private_key, lanes) = (self.key.clone(), self.lanes);
+        let (private_key, lanes, busy_poll) = (self.key.clone(), self.lanes, self.busy_poll);
         let engine = self.namespace.run(|| {
             let tun = TunDevice::open("tun0").unwrap();
             Lanes::start(EngineConfig {
@@ -201,6 +208,7 @@ impl Side {
                 tun,
                 port: PORT,
                 lanes,
+                busy_poll,
                 on_change: Box::new(|| {}),
             })
             .unwrap()
@@ -246,6 +254,7 @@ impl Side {
 pub(crate) fn plan(peers: &[(&Side, usize)]) -> CablePlan {
     let mut plan = CablePlan {
         mtu: 1420,
+        carries: true,
         ..CablePlan::default()
     };
     for (side, family) in peers {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 use tunnel::{Engine, EngineConfig, Lanes, OpenTunError, PrivateKey, StartEngineError, TunDevice};
 
@@ -21,6 +22,7 @@ fn a_second_engine_on_a_node_is_refused_by_name() {
             tun: TunDevice::open("tun1").unwrap(),
             port: bed.east.engine().port(),
             lanes: 1,
+            busy_poll: Duration::ZERO,
             on_change: Box::new(|| {}),
         };
         let error = Lanes::start(config).unwrap_err();
@@ -69,6 +71,7 @@ fn a_deleted_link_stops_the_engine_which_says_so() {
             tun,
             port: 0,
             lanes: 1,
+            busy_poll: Duration::ZERO,
             on_change,
         })
         .unwrap()

@@ -1,4 +1,4 @@
-//! Ten minutes of packets, across several rekeys (every two minutes), between two engines and with a stock peer.
+//! Ten minutes of packets, across several rekeys (every two minutes), between two engines and with stock peers.
 //!
 //! Opt-in: `TOMBOLO_SOAK=1 cargo test -p tunnel --test kernel soak -- --nocapture`.
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tunnel::{DropReason, Engine};
 
 use crate::bed::{Bed, must_skip};
-use crate::stock;
+use crate::stock::{self, BORINGTUN_CLI, Program, WIREGUARD_GO};
 use crate::traffic::udp;
 
 const LENGTH: Duration = Duration::from_secs(600);
@@ -26,18 +26,21 @@ fn no_flow_falls_silent_across_rekeys() {
 }
 
 #[test]
-fn no_flow_to_a_stock_peer_falls_silent_across_rekeys() {
-    if !is_wanted() {
+fn no_flow_to_wireguard_go_falls_silent_across_rekeys() {
+    soak_beside(&WIREGUARD_GO);
+}
+
+#[test]
+fn no_flow_to_boringtun_cli_falls_silent_across_rekeys() {
+    soak_beside(&BORINGTUN_CLI);
+}
+
+fn soak_beside(program: &Program) {
+    if !is_wanted() || program.must_skip() {
         return;
     }
-    let program = stock::find("wireguard-go", "TOMBOLO_WIREGUARD_GO");
-    let lacks = "wireguard-go is neither on PATH nor named by TOMBOLO_WIREGUARD_GO";
-    if must_skip(program.is_none().then_some(lacks)) {
-        return;
-    }
-    let program = program.expect("checked just above");
     // Of two lanes the peer gets the first.
-    let (bed, _stock, _) = stock::beside(&program, &["--foreground"], true, 0, 2);
+    let (bed, _stock, _) = stock::beside(program, true, 0, 2);
     stock::connected(&bed);
     soak(&bed);
 }

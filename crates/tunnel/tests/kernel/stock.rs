@@ -23,14 +23,14 @@ pub(crate) struct Stock {
 }
 
 impl Stock {
-    fn start(bed: &Bed, program: &PathBuf, arguments: &[&str]) -> Self {
+    fn start(bed: &Bed, program: &Program) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Control sockets lie in one directory for all namespaces.
         let link = format!("w{}x{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let process = Command::new("ip")
             .args(["netns", "exec", bed.west.namespace.name()])
-            .arg(program)
-            .args(arguments)
+            .arg(program.find().expect("looked for before"))
+            .args(program.arguments)
             .arg(&link)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -91,26 +91,47 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Where a program is, if it is anywhere.
-pub(crate) fn find(program: &str, variable: &str) -> Option<PathBuf> {
-    let named = std::env::var_os(variable).map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    named
-        .into_iter()
-        .chain(std::env::split_paths(&path).map(|directory| directory.join(program)))
-        .find(|p| p.is_file())
+/// Another implementation.
+pub(crate) struct Program {
+    name: &'static str,
+    /// The environment variable that says where it is, if it is not on the path.
+    variable: &'static str,
+    arguments: &'static [&'static str],
 }
 
-fn exchanges_packets_whoever_starts(program: &str, variable: &str, arguments: &[&str]) {
-    let found = find(program, variable);
-    let lacks = format!("{program} is neither on PATH nor named by {variable}");
-    if must_skip(found.is_none().then_some(lacks.as_str())) {
+pub(crate) const WIREGUARD_GO: Program = Program {
+    name: "wireguard-go",
+    variable: "TOMBOLO_WIREGUARD_GO",
+    arguments: &["--foreground"],
+};
+pub(crate) const BORINGTUN_CLI: Program = Program {
+    name: "boringtun-cli",
+    variable: "TOMBOLO_BORINGTUN_CLI",
+    arguments: &["--foreground", "--disable-drop-privileges"],
+};
+
+impl Program {
+    fn find(&self) -> Option<PathBuf> {
+        let named = std::env::var_os(self.variable).map(PathBuf::from);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let on_path = std::env::split_paths(&path).map(|directory| directory.join(self.name));
+        named.into_iter().chain(on_path).find(|path| path.is_file())
+    }
+
+    /// Whether a test with it has to be skipped, which is said.
+    pub(crate) fn must_skip(&self) -> bool {
+        let lacks = format!("{} is neither on PATH nor named by {}", self.name, self.variable);
+        must_skip(self.find().is_none().then_some(lacks.as_str()))
+    }
+}
+
+fn exchanges_packets_whoever_starts(program: &Program) {
+    if program.must_skip() {
         return;
     }
-    let program = found.expect("checked just above");
     for (we_start, family) in [(true, 0), (false, 1)] {
         let lanes = if we_start { 1 } else { 4 };
-        let (bed, _stock, wanted) = beside(&program, arguments, we_start, family, lanes);
+        let (bed, _stock, wanted) = beside(program, we_start, family, lanes);
         if we_start {
             connected(&bed);
             assert_echo(&udp(&bed.east, 0), &udp(&bed.west, 0));
@@ -146,18 +167,12 @@ fn exchanges_packets_whoever_starts(program: &str, variable: &str, arguments: &[
 }
 
 /// A bed with an engine of so many lanes in the east and a stock implementation in the west, and the plan of the former.
-pub(crate) fn beside(
-    program: &PathBuf,
-    arguments: &[&str],
-    we_start: bool,
-    family: usize,
-    lanes: u8,
-) -> (Bed, Stock, CablePlan) {
+pub(crate) fn beside(program: &Program, we_start: bool, family: usize, lanes: u8) -> (Bed, Stock, CablePlan) {
     let mut bed = Bed::new();
     bed.east.lanes = lanes;
     bed.east.start();
     bed.east.route_to(&bed.west.prefixes);
-    let stock = Stock::start(&bed, program, arguments);
+    let stock = Stock::start(&bed, program);
     let east_address = SocketAddr::new(bed.east.underlay[family], PORT);
     stock.configure(&bed, (!we_start).then_some(east_address));
     bed.west.namespace.ip(&format!("link set {} mtu 1420 up", stock.link));
@@ -214,11 +229,10 @@ fn stock_cable(bed: &Bed) -> Option<Connection> {
 
 #[test]
 fn wireguard_go_exchanges_packets_whoever_starts() {
-    exchanges_packets_whoever_starts("wireguard-go", "TOMBOLO_WIREGUARD_GO", &["--foreground"]);
+    exchanges_packets_whoever_starts(&WIREGUARD_GO);
 }
 
 #[test]
 fn boringtun_cli_exchanges_packets_whoever_starts() {
-    let arguments = ["--foreground", "--disable-drop-privileges"];
-    exchanges_packets_whoever_starts("boringtun-cli", "TOMBOLO_BORINGTUN_CLI", &arguments);
+    exchanges_packets_whoever_starts(&BORINGTUN_CLI);
 }

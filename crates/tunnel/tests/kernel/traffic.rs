@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
+use std::time::Duration;
 
 use tunnel::{DropReason, Engine};
 
@@ -201,4 +202,19 @@ fn random_datagrams_on_the_port_do_no_harm() {
     };
     wait_until("most of them are counted", || refused() > sent as u64 * 9 / 10);
     assert_echo(&udp(&bed.east, 0), &udp(&bed.west, 0));
+}
+
+#[test]
+fn lanes_that_poll_busily_carry_packets() {
+    if must_skip(None) {
+        return;
+    }
+    let mut bed = Bed::new();
+    for side in [&mut bed.east, &mut bed.west] {
+        (side.lanes, side.busy_poll) = (2, Duration::from_millis(1));
+    }
+    bed.connect(0);
+    let bytes = noise(1 << 20);
+    assert_eq!(transfer(&bed.west, &bed.east, 0, &bytes).0, bytes);
+    assert_echo(&udp(&bed.east, 1), &udp(&bed.west, 1));
 }

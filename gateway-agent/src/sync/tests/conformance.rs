@@ -284,11 +284,11 @@ fn leads_to(simulation: &Simulation, cluster: &str, port: u16) -> Option<BTreeSe
         let export = model::ExportedService::try_from(export.as_ref()).unwrap();
         snapshot
             .exports
-            .insert((export.key.clone(), export.cluster.clone()), export);
+            .insert((export.key.clone(), export.cluster.clone()), export.into());
     }
     for import in &world.local.imports {
         let import = ImportedService::try_from(import.as_ref()).unwrap();
-        snapshot.imports.insert(import.key.clone(), import);
+        snapshot.imports.insert(import.key.clone(), import.into());
     }
     // Every other member is connected.
     let mut gateway: model::Gateway = world.local.gateways[0].as_ref().try_into().unwrap();
@@ -309,8 +309,10 @@ fn leads_to(simulation: &Simulation, cluster: &str, port: u16) -> Option<BTreeSe
     if elements.known.is_empty() {
         return None;
     }
-    let slots = elements.slots.iter().filter(|(key, _)| key.port == port);
-    let backends = slots.flat_map(|(_, slots)| slots.iter().flatten());
+    let ports = elements.slots.keys().chain(elements.sole.keys());
+    let backends = ports
+        .filter(|key| key.port == port)
+        .flat_map(|key| elements.backends(key));
     Some(backends.map(|backend| backend.ip().to_string()).collect())
 }
 

@@ -106,8 +106,8 @@ fn snapshot(services: u32) -> Snapshot {
             internal_traffic_policy: None,
             traffic_distribution: None,
         };
-        snapshot.exports.insert((key.clone(), own.clone()), export);
-        snapshot.imports.insert(key, import);
+        snapshot.exports.insert((key.clone(), own.clone()), export.into());
+        snapshot.imports.insert(key, import.into());
     }
     snapshot
 }

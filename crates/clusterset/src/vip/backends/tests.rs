@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use model::{Connection, ConnectionState, Gateway, PrefixSet, Rtt, ServiceKey};
 
 use super::*;
@@ -71,18 +73,18 @@ fn snapshot(exports: Vec<ExportedService>) -> Snapshot {
         internal_traffic_policy: None,
         traffic_distribution: None,
     };
-    snapshot.imports.insert(import.key.clone(), import);
+    snapshot.imports.insert(import.key.clone(), import.into());
     for export in exports {
         snapshot
             .exports
-            .insert((export.key.clone(), export.cluster.clone()), export);
+            .insert((export.key.clone(), export.cluster.clone()), export.into());
     }
     snapshot.clusterset_range = PrefixSet::parse(["244.174.0.0/16"]).unwrap();
     snapshot
 }
 
 fn import(snapshot: &mut Snapshot) -> &mut ImportedService {
-    snapshot.imports.values_mut().next().unwrap()
+    Arc::make_mut(snapshot.imports.values_mut().next().unwrap())
 }
 
 /// A node of east whose pods are `10.1.0.0/30`.
@@ -100,8 +102,8 @@ fn node() -> Node {
 /// Everything that a port of the clusterset IP leads to.
 fn leads_to(snapshot: &Snapshot, port: u16) -> BTreeSet<String> {
     let elements = vips(snapshot, &node(), &Ways::new()).elements;
-    let slots = elements.slots.get(&vip_port(VIP.parse().unwrap(), &http(port)));
-    slots.into_iter().flatten().flatten().map(ToString::to_string).collect()
+    let backends = elements.backends(&vip_port(VIP.parse().unwrap(), &http(port)));
+    backends.iter().map(ToString::to_string).collect()
 }
 
 fn texts(texts: &[&str]) -> BTreeSet<String> {
@@ -116,10 +118,20 @@ fn the_own_clusters_pods_come_first_and_all_others_stand_in() {
         .exports
         .values_mut()
         .find(|export| export.cluster == id("east"))
+        .map(Arc::make_mut)
         .unwrap();
     own.endpoints.clear();
     own.ready_count = 0;
     assert_eq!(leads_to(&world, 80), texts(&["10.2.0.1:8080", "10.3.0.1:8080"]));
+}
+
+#[test]
+fn only_a_port_with_several_backends_takes_slots() {
+    let elements = |world: &Snapshot| vips(world, &node(), &Ways::new()).elements;
+    let one = elements(&snapshot(vec![export("west", 2, 1)]));
+    assert_eq!((one.sole.len(), one.slots.len()), (1, 0));
+    let two = elements(&snapshot(vec![export("west", 2, 1), export("north", 3, 1)]));
+    assert_eq!((two.sole.len(), two.slots.len()), (0, 1));
 }
 
 #[test]
@@ -155,14 +167,8 @@ fn what_the_node_finds_itself_holds_against_what_it_is_told() {
     };
     let ways = Ways::from([(id("west"), None), (id("north"), Some(way))]);
     let elements = vips(&world, &node(), &ways).elements;
-    let backends: BTreeSet<_> = elements
-        .slots
-        .values()
-        .flatten()
-        .flatten()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(backends, texts(&["10.3.0.1:8080"]));
+    let backends = elements.sole.values().map(ToString::to_string);
+    assert_eq!(backends.collect::<BTreeSet<_>>(), texts(&["10.3.0.1:8080"]));
 }
 
 #[test]

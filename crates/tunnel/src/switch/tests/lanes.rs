@@ -20,9 +20,11 @@ impl Gateway {
     fn new(cluster: &str, node: &str, address: &str, lanes: usize) -> Self {
         let key = PrivateKey::generate();
         let together = (Arc::new(Handshakes::new(&key)), Arc::<Ways>::default());
-        let lane = |lane| Node {
-            switch: Switch::new(key.clone(), (lane, lanes), together.clone(), Arc::default()),
-            ..Node::new(cluster, node, address)
+        let lane = |lane| {
+            let mut node = Node::new(cluster, node, address);
+            node.switch = Switch::new(key.clone(), (lane, lanes), together.clone(), Arc::default());
+            node.plan.carries = true;
+            node
         };
         Self {
             lanes: (0..lanes).map(lane).collect(),
@@ -157,6 +159,37 @@ fn without_steering_every_datagram_finds_its_lane_all_the_same() {
     }
     exchange(&mut [&mut east, &mut west]);
     assert!(west.lanes.iter().all(|node| node.out.delivered.len() == 1));
+}
+
+#[test]
+fn a_gateway_that_carries_nothing_opens_no_lanes_and_closes_none() {
+    let (mut east, mut west) = strangers(3);
+    let set = |gateway: &mut Gateway, carries| {
+        gateway.lanes.iter_mut().for_each(|node| node.plan.carries = carries);
+        gateway.apply();
+    };
+    let counts = |gateway: &Gateway| -> Vec<usize> {
+        let peers = gateway.lanes.iter().map(|node| node.switch.peers.iter().count());
+        peers.collect()
+    };
+    set(&mut east, false);
+    set(&mut west, true);
+    exchange(&mut [&mut east, &mut west]);
+    assert_eq!(counts(&east), [1, 0, 0]);
+    set(&mut east, true);
+    set(&mut west, true);
+    exchange(&mut [&mut east, &mut west]);
+    assert_eq!((east.live(), west.live()), (0b111, 0b111));
+    set(&mut east, false);
+    exchange(&mut [&mut east, &mut west]);
+    assert_eq!(counts(&east), [1, 1, 1], "what is on its way still arrives");
+    // The other end closes its own.
+    for node in &mut east.lanes[1..] {
+        let peer = node.switch.peers.at_mut(0).unwrap();
+        peer.cable.handle_session_lost(Instant::now());
+    }
+    set(&mut east, false);
+    assert_eq!(counts(&east), [1, 0, 0]);
 }
 
 #[test]

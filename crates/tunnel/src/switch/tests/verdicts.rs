@@ -96,3 +96,46 @@ fn a_gateway_is_called_broken_only_if_its_cluster_has_a_better_one() {
     assert_eq!(called(&[0]), [true, false]);
     assert_eq!(called(&[0, 1]), [false, false], "that would help nobody");
 }
+
+#[test]
+fn a_cluster_that_another_of_ours_has_lost_is_asked_at_once() {
+    let (mut east, mut west) = triangle();
+    let asked = |east: &mut Node| {
+        east.out.sent.clear();
+        east.apply();
+        east.out.sent.len()
+    };
+    assert_eq!(asked(&mut east), 0, "it was asked just now");
+    for other in ["gw-2", "gw-3"] {
+        let other = GatewayId {
+            cluster: east.id.cluster.clone(),
+            node: other.parse().unwrap(),
+        };
+        east.plan.doubts.insert((other, west[0].id.cluster.clone()));
+        assert_eq!(asked(&mut east), 2, "both of its gateways");
+        settle(&mut east, &mut west);
+        assert_eq!(asked(&mut east), 0, "once");
+    }
+}
+
+#[test]
+fn a_cluster_that_is_gone_loses_all_its_gateways_at_once() {
+    let (mut east, mut west) = triangle();
+    east.plan.carries = true;
+    east.apply();
+    settle(&mut east, &mut west);
+    let start = Instant::now();
+    // Nothing is carried from here on.
+    let mut lost_at = |count: usize| {
+        let lost = |after: &u32| {
+            let now = start + MIN_TICK * *after;
+            east.switch.tick(now, &mut east.out);
+            let status = east.switch.status(now);
+            let lost = status.iter().filter(|(cable, _)| cable.connection.state != Connected);
+            lost.count() >= count
+        };
+        MIN_TICK * (1..400).find(lost).expect("it is found within two seconds")
+    };
+    let (first, all) = (lost_at(1), lost_at(2));
+    assert!(all < first + Duration::from_millis(100), "{first:?}, and {all:?}");
+}

@@ -9,6 +9,7 @@ use k8s_api::mcs::{ServiceExport, ServiceImport};
 use k8s_api::{Cluster, ExportedService, Gateway};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::Role;
 use k8s_runtime::ServerAddress;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -154,6 +155,34 @@ async fn a_malformed_object_is_reported_and_eviction_is_obeyed() {
     .await;
     let tombstone = clusters.get("east").await.unwrap();
     assert_eq!(tombstone.spec.state, "Evicted");
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_is_named_and_done_once_it_is_allowed() {
+    let broker = broker().await;
+    let east = broker.member("east", 1).await;
+    east.reported("sync", |report| report.synced.status == Some(true)).await;
+    let roles: Api<Role> = Api::namespaced(broker.admin.clone(), "tombolo-m-east");
+    let allowed = roles.get("member").await.unwrap();
+    let nothing = json!({"rules": []});
+    roles
+        .patch("member", &PatchParams::default(), &Patch::Merge(&nothing))
+        .await
+        .unwrap();
+    east.export(1).await;
+    east.reported("the refusal", |report| {
+        report.synced.reason == "WritesFail" && report.synced.message.contains("exportedservices")
+    })
+    .await;
+    let again = json!({"rules": allowed.rules});
+    roles
+        .patch("member", &PatchParams::default(), &Patch::Merge(&again))
+        .await
+        .unwrap();
+    east.reported("sync again", |report| report.synced.status == Some(true))
+        .await;
+    let told: Api<ExportedService> = Api::all(broker.admin.clone());
+    assert_eq!(told.list(&ListParams::default()).await.unwrap().items.len(), 1);
 }
 
 #[tokio::test]
