@@ -45,14 +45,16 @@ async fn main() -> anyhow::Result<()> {
     match Flags::parse().side {
         Side::Gateway => {
             let server = HopServer::start();
-            server.set_says(Says {
-                role: ProbeRole {
-                    active: true,
-                    draining: false,
-                    epoch: 1,
-                },
+            let role = ProbeRole {
+                active: true,
+                draining: false,
+                epoch: 1,
+            };
+            let says = Says {
+                role,
                 ..Says::default()
-            });
+            };
+            server.set_says(says, true, Instant::now());
             // As often as the agent looks.
             loop {
                 tokio::time::sleep(Duration::from_millis(250)).await;

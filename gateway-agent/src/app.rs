@@ -375,7 +375,9 @@ fn announce(
     plan.addresses = addresses;
     plan.carries |= hops.users(Instant::now()) > 0;
     plane.apply(plan);
-    hops.set_says(own_gateway::says(snapshot, role, &plane.cables()));
+    let says = own_gateway::says(snapshot, role, &plane.cables());
+    let reaches_all = own_gateway::reaches_all(&says, snapshot);
+    hops.set_says(says, reaches_all, Instant::now());
 }
 
 async fn news(member: Option<&mut Member>) {

@@ -22,6 +22,8 @@ pub struct HopServer {
 #[derive(Debug, Default)]
 struct Shared {
     says: Mutex<Says>,
+    first_word: Mutex<FirstWord>,
+    said: Notify,
     nodes: Mutex<Nodes>,
     first_user: Notify,
 }
@@ -44,11 +46,13 @@ struct Node {
 }
 
 impl HopServer {
-    /// Begins to answer, and goes on until the process ends.
+    /// Begins to answer when [`Self::set_says`] says so, and goes on until the process ends. Until then the port is closed, which tells
+    /// nodes at once that nobody is there.
     pub fn start() -> Self {
         let server = Self::default();
         let shared = Arc::clone(&server.shared);
         tokio::spawn(async move {
+            shared.said.notified().await;
             loop {
                 if let Err(error) = answer(&shared).await {
                     tracing::warn!(%error, port = names::PROBE_PORT, "cannot answer the probes of this cluster's nodes");
@@ -59,9 +63,12 @@ impl HopServer {
         server
     }
 
-    /// What is answered from now on.
-    pub fn set_says(&self, says: Says) {
+    /// What is answered from now on. `reaches_all` is for every other cluster; the first answer waits for it, but not for long.
+    pub fn set_says(&self, says: Says, reaches_all: bool, now: Instant) {
         *lock(&self.shared.says) = says;
+        if lock(&self.shared.first_word).is_due(reaches_all, now) {
+            self.shared.said.notify_one();
+        }
     }
 
     /// So many nodes send traffic here. Nodes that are gone are forgotten.
@@ -86,6 +93,22 @@ impl HopServer {
     /// Resolves when a node begins to send traffic here and none did before.
     pub(crate) async fn first_user(&self) {
         self.shared.first_user.notified().await;
+    }
+}
+
+/// Whether it is time to say a first word to the nodes. A gateway that has just started reaches nobody, for an instant; nodes
+/// that hear so refuse all connections, and hear the rest only with their next probe.
+#[derive(Debug, Default)]
+struct FirstWord {
+    since: Option<Instant>,
+    is_said: bool,
+}
+
+impl FirstWord {
+    fn is_due(&mut self, reaches_all: bool, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        self.is_said |= reaches_all || !is_within(since, FIRST_CABLES, now);
+        self.is_said
     }
 }
 
@@ -164,6 +187,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const FORGET_AFTER: Duration = Duration::from_millis(500);
 /// One that does not asks once a second.
 const PRESENT_FOR: Duration = Duration::from_secs(5);
+/// Cables that are not up by then are not waited for.
+const FIRST_CABLES: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -198,11 +223,12 @@ mod tests {
             draining: false,
             epoch: 3,
         };
-        server.set_says(Says {
+        let now = Instant::now();
+        let says = Says {
             role,
             ..Says::default()
-        });
-        let now = Instant::now();
+        };
+        server.set_says(says, true, now);
         let node = SocketAddrV6::new("fe80::1".parse().unwrap(), 4000, 0, 5);
         let reply = server.shared.take(&node, &request(true), now).unwrap();
         assert_eq!((reply.sequence, reply.stamp, reply.says.role), (7, 9, role));
@@ -216,5 +242,18 @@ mod tests {
             None,
             "an answer is not answered"
         );
+    }
+
+    #[test]
+    fn the_first_word_waits_for_cables_but_not_for_long() {
+        let now = Instant::now();
+        let mut first = FirstWord::default();
+        assert!(!first.is_due(false, now));
+        assert!(!first.is_due(false, now + FIRST_CABLES / 2));
+        assert!(first.is_due(false, now + FIRST_CABLES));
+        let mut first = FirstWord::default();
+        assert!(!first.is_due(false, now));
+        assert!(first.is_due(true, now));
+        assert!(first.is_due(false, now), "what was said once goes on");
     }
 }

@@ -65,6 +65,12 @@ pub(crate) fn says(snapshot: &Snapshot, role: ProbeRole, cables: &[CableStatus])
     }
 }
 
+/// Whether it says that it has a working cable to every other cluster.
+pub(crate) fn reaches_all(says: &Says, snapshot: &Snapshot) -> bool {
+    let reach = says.reach.of(choice::others(snapshot));
+    reach.is_some_and(|reach| reach.values().all(Option::is_some))
+}
+
 /// Whether the published gateway says what the spec says.
 pub(crate) fn is_told(published: &model::Gateway, spec: GatewaySpec) -> bool {
     let wanted = model::Gateway::try_from(&Gateway::new("", spec));

@@ -8,11 +8,11 @@ mod follow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clusterset::choice::{self, LocalGateway, Ways};
 use hostnet::vtep;
-use model::{NodeName, Snapshot};
+use model::{ClusterId, NodeName, Snapshot};
 use probe::{Pace, SETTLED};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -124,6 +124,7 @@ async fn keep(mut plans: watch::Receiver<Plan>, found: watch::Sender<Option<Ways
     let reports = Arc::new(Reports::default());
     let mut probed: BTreeMap<NodeName, Probed> = BTreeMap::new();
     let mut ways = Ways::new();
+    let mut hopes = Hopes::default();
     loop {
         let plan = plans.borrow_and_update().clone();
         let mut reconsider = None;
@@ -142,11 +143,12 @@ async fn keep(mut plans: watch::Receiver<Plan>, found: watch::Sender<Option<Ways
                     is_news
                 });
             }
-            hurry_used(&probed, &ways, &plan);
+            hopes.take(choice::others(snapshot), &ways, now);
+            hurry(&probed, &ways, hopes.last_until(), &plan, now);
             let settling = gateways
                 .values()
                 .filter_map(|gateway| Some(gateway.up_since? + SETTLED));
-            reconsider = settling.filter(|at| *at > now).min();
+            reconsider = settling.chain(hopes.last_until()).filter(|at| *at > now).min();
         }
         let settled = async {
             match reconsider {
@@ -207,16 +209,36 @@ fn local_gateways(
     probed.keys().map(|node| (node.clone(), gateway(node))).collect()
 }
 
-/// Gateways in use are probed fast, and told that they are in use.
-fn hurry_used(probed: &BTreeMap<NodeName, Probed>, ways: &Ways, plan: &Plan) {
+/// Since when there has been no way to which clusters.
+#[derive(Debug, Default)]
+struct Hopes(BTreeMap<ClusterId, Instant>);
+
+impl Hopes {
+    fn take<'a>(&mut self, others: impl Iterator<Item = &'a ClusterId>, ways: &Ways, now: Instant) {
+        let lost = others.filter(|cluster| ways.get(*cluster).is_none_or(Option::is_none));
+        self.0 = lost
+            .map(|cluster| (cluster.clone(), self.0.get(cluster).copied().unwrap_or(now)))
+            .collect();
+    }
+
+    /// Until when a way is expected to come back soon.
+    fn last_until(&self) -> Option<Instant> {
+        self.0.values().max().map(|since| *since + HOPE)
+    }
+}
+
+/// Gateways in use are probed fast, and told that they are in use. So are all others for a while when a way is missing: one that has
+/// just begun to reach a cluster is not to be found a second later.
+fn hurry(probed: &BTreeMap<NodeName, Probed>, ways: &Ways, hope: Option<Instant>, plan: &Plan, now: Instant) {
     let is_used = |node: &NodeName| ways.values().flatten().any(|way| way.gateway == *node);
-    let used = probed.keys().filter(|node| is_used(node)).count();
+    let hopes = hope.is_some_and(|until| now < until);
+    let fast = probed.keys().filter(|node| hopes || is_used(node)).count();
     for (node, hop) in probed {
         let is_used = is_used(node);
         let order = Order {
             target: hop.order.borrow().target,
             is_used,
-            pace: Pace::of(is_used, used, probed.len() - used),
+            pace: Pace::of(hopes || is_used, fast, probed.len() - fast),
             link_mtu: plan.link_mtu,
             addresses: plan.addresses.clone(),
         };
@@ -236,5 +258,59 @@ fn show(ways: &Ways) -> String {
     ways.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
+/// How long all gateways are asked as if they were in use, after the last way to a cluster was lost.
+const HOPE: Duration = Duration::from_secs(10);
 /// Until the kernel has told the link's.
 const VXLAN_OVER_ETHERNET: u16 = 1450;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clusterset::choice::Way;
+
+    #[tokio::test]
+    async fn a_missing_way_is_looked_for_with_haste_and_not_for_ever() {
+        let (north, west): (ClusterId, ClusterId) = ("north".parse().unwrap(), "west".parse().unwrap());
+        let [gw1, gw2] = ["gw1", "gw2"].map(|node| node.parse::<NodeName>().unwrap());
+        let probed: BTreeMap<_, _> = [&gw1, &gw2]
+            .map(|node| {
+                let (order, _) = watch::channel(Order {
+                    target: std::net::Ipv6Addr::LOCALHOST,
+                    is_used: false,
+                    pace: Pace::STANDBY,
+                    link_mtu: 1450,
+                    addresses: vec![],
+                });
+                let task = tokio::spawn(std::future::pending());
+                (node.clone(), Probed { order, task })
+            })
+            .into();
+        let plan = Plan::default();
+        let start = Instant::now();
+        let mut hopes = Hopes::default();
+        let mut paces = |west_by: Option<&NodeName>, at: Instant| {
+            let way = |node: &NodeName| Way {
+                gateway: node.clone(),
+                mtu: None,
+            };
+            let ways = Ways::from([(north.clone(), Some(way(&gw1))), (west.clone(), west_by.map(way))]);
+            hopes.take([&north, &west].into_iter(), &ways, at);
+            hurry(&probed, &ways, hopes.last_until(), &plan, at);
+            [&gw1, &gw2].map(|node| {
+                let order = probed[node].order.borrow();
+                (order.pace == Pace::ACTIVE, order.is_used)
+            })
+        };
+        assert_eq!(paces(Some(&gw1), start), [(true, true), (false, false)]);
+        let lost = start + Duration::from_secs(60);
+        assert_eq!(paces(None, lost), [(true, true), (true, false)]);
+        let late = lost + HOPE;
+        assert_eq!(
+            paces(None, late - Duration::from_millis(1)),
+            [(true, true), (true, false)]
+        );
+        assert_eq!(paces(None, late), [(true, true), (false, false)]);
+        assert_eq!(paces(Some(&gw2), late), [(true, true), (true, true)]);
+        assert_eq!(paces(None, late), [(true, true), (true, false)], "lost again");
+    }
+}

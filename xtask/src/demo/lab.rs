@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::steps::PATIENCE;
+
 /// A pod that was started.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Pod {
@@ -128,7 +130,8 @@ impl Lab {
     pub(crate) fn start_broker(&self) -> anyhow::Result<String> {
         if self.servers.is_some() {
             self.lab("start", &["broker"])?;
-            self.broker(&["install"])?;
+            // What leads there from the lab may still be starting.
+            eventually("the broker to be installed", PATIENCE, || self.broker(&["install"]))?;
             return Ok("an API server that was there".to_owned());
         }
         let status: Value =
