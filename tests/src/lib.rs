@@ -228,6 +228,18 @@ impl Lab {
         child.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
         check(child.wait_with_output().unwrap());
     }
+
+    /// What the kernels of all nodes remember of flows of an address, and what they dropped. For who has to find out where a packet
+    /// went.
+    pub fn print_what_nodes_know(&self, address: &str) {
+        let script = format!(
+            "grep -w {address} /proc/net/nf_conntrack; nft list ruleset | grep 'counter packets [1-9]'; \
+             ip -s link show dev tombolo-vx; ip nexthop; ip neighbour | grep -w {address}; true"
+        );
+        for node in ["east/gw1", "east/gw2", "east/w1", "west/gw1", "west/gw2", "west/w1"] {
+            eprintln!("{node}\n{}", said(&self.try_exec(node, &["sh", "-c", &script])));
+        }
+    }
 }
 
 const LOG_LINES: usize = 40;

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 use tests::{Lab, read, wait};
@@ -48,8 +50,15 @@ fn a_clusterset_ip_leads_to_local_pods_then_to_others_and_goes_with_the_export()
     });
     assert_eq!(clusters.import("west").unwrap()["spec"]["ips"], json!([ip]));
 
-    // West has no pod left: east's take over, under the same address.
+    // West has no pod left: east's take over, under the same address. That holds for a UDP client that keeps its socket, too.
+    let mut udp = UdpClient::start(lab, &ip);
+    wait("west's pods to answer the UDP client", || {
+        of_west.contains(&udp.next_answer()?).then_some(())
+    });
     clusters.scale("west", 0);
+    wait("east's pods to answer the same client", || {
+        of_east.contains(&udp.next_answer()?).then_some(())
+    });
     wait("east's pods to take over", || {
         (clusters.ask(20)? == of_east).then_some(())
     });
@@ -103,7 +112,9 @@ kind: Service
 metadata: {{name: cart, namespace: shop}}
 spec:
   selector: {{app: cart}}
-  ports: [{{name: tcp, port: 80, targetPort: 8080}}]
+  ports:
+    - {{name: tcp, port: 80, targetPort: 8080}}
+    - {{name: udp, protocol: UDP, port: 80, targetPort: 8080}}
 "
     )
 }
@@ -116,6 +127,40 @@ spec:
   nodeName: west-w1
   containers: [{name: pause, image: lab/pause}]
 ";
+
+/// Asks ten times a second on one socket, and says which pod answered.
+struct UdpClient {
+    process: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl UdpClient {
+    fn start(lab: &Lab, ip: &str) -> Self {
+        let script = format!(
+            "exec 3<>/dev/udp/{ip}/80; for i in $(seq 600); do echo q >&3; timeout 1 head -n 1 <&3 || echo; sleep 0.1; done"
+        );
+        let mut command = lab.command(CLIENT, &["bash", "-c", &script]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let answers = BufReader::new(process.stdout.take().unwrap());
+        Self { process, answers }
+    }
+
+    /// The pod, if one has answered.
+    fn next_answer(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        let pod = line.strip_prefix("pod=")?.split(' ').next()?;
+        Some(pod.to_owned())
+    }
+}
+
+impl Drop for UdpClient {
+    fn drop(&mut self) {
+        // The lab, which goes with the test, ends what the client started.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
 
 /// What the test asks of its lab.
 struct Clusters(Lab);

@@ -92,16 +92,18 @@ fn a_handshake_by_two_gateways(lab: &Lab, server: &str) {
 }
 
 /// One TCP connection from a pod to an echo server.
-struct Connection {
-    name: String,
+struct Connection<'a> {
+    lab: &'a Lab,
+    client_pod: String,
+    server: String,
     client: Child,
     input: ChildStdin,
     answers: Receiver<String>,
     asked: u32,
 }
 
-impl Connection {
-    fn open(lab: &Lab, client: &str, server: &str) -> Self {
+impl<'a> Connection<'a> {
+    fn open(lab: &'a Lab, client: &str, server: &str) -> Self {
         let script = format!("exec 3<>/dev/tcp/{server}/8080; cat <&3 & cat >&3");
         let mut command = lab.command(client, &["bash", "-c", &script]);
         let mut client_process = command
@@ -119,7 +121,9 @@ impl Connection {
             }
         });
         Self {
-            name: format!("{client} to {server}"),
+            lab,
+            client_pod: client.to_owned(),
+            server: server.to_owned(),
             input: client_process.stdin.take().expect("stdin is piped"),
             client: client_process,
             answers,
@@ -131,19 +135,25 @@ impl Connection {
     fn ask(&mut self, when: &str) {
         self.asked += 1;
         let line = format!("line {}", self.asked);
-        writeln!(self.input, "{line}").unwrap_or_else(|error| panic!("{} is gone {when}: {error}", self.name));
+        let name = format!("{} to {}", self.client_pod, self.server);
+        writeln!(self.input, "{line}").unwrap_or_else(|error| panic!("{name} is gone {when}: {error}"));
         loop {
             match self.answers.recv_timeout(PATIENCE) {
                 Ok(answer) if answer == line => return,
                 // The server's greeting.
                 Ok(answer) if answer.starts_with("pod=") => {}
-                other => panic!("{} {when}: {other:?} instead of {line:?}", self.name),
+                other => {
+                    let sockets = self.lab.try_exec(&self.client_pod, &["cat", "/proc/net/tcp"]);
+                    eprintln!("{}\n{}", self.client_pod, tests::said(&sockets));
+                    self.lab.print_what_nodes_know(&self.server);
+                    panic!("{name} {when}: {other:?} instead of {line:?}");
+                }
             }
         }
     }
 }
 
-impl Drop for Connection {
+impl Drop for Connection<'_> {
     fn drop(&mut self) {
         // The lab, which goes with the test, ends what the client started.
         let _ = self.client.kill();

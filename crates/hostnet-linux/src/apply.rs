@@ -40,6 +40,7 @@ impl HostNet {
         match op {
             Op::WriteNft(table) => self.nft.write(table).await.map_err(OpError::Nft)?,
             Op::UpdateVips(update) => self.nft.update(update).await.map_err(OpError::Nft)?,
+            Op::EndFlows(ports) => self.conntrack.end(ports).await?,
             Op::SetSysctl(key, value) => self.sysctls.set(key, value)?,
             Op::CreateVxlan(link) => {
                 let underlay = match &link.underlay {

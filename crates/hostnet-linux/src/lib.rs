@@ -23,6 +23,7 @@
 mod addresses;
 mod apply;
 mod cleanup;
+mod conntrack;
 mod error;
 mod links;
 mod monitor;
@@ -54,6 +55,7 @@ pub use netns::{NetNs, NetNsError};
 pub struct HostNet {
     netlink: netlink::Netlink,
     nft: nft::Nft,
+    conntrack: conntrack::Conntrack,
     sysctls: sysctl::Sysctls,
 }
 
@@ -66,6 +68,7 @@ impl HostNet {
         Ok(Self {
             netlink: netlink::Netlink::open()?,
             nft: nft::Nft::open("nft".into())?,
+            conntrack: conntrack::Conntrack::open()?,
             sysctls: sysctl::Sysctls::new(state_dir),
         })
     }

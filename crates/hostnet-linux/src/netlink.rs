@@ -82,10 +82,19 @@ impl Netlink {
 
     /// Reads a whole table, again if it changed while it was read.
     pub(crate) async fn dump(&self, message: impl Into<Raw>) -> io::Result<Vec<Raw>> {
+        self.dump_some(message, |_| true).await
+    }
+
+    /// Reads a whole table and keeps some entries of it.
+    pub(crate) async fn dump_some(
+        &self,
+        message: impl Into<Raw>,
+        is_wanted: impl Fn(&Raw) -> bool,
+    ) -> io::Result<Vec<Raw>> {
         let request = message.into();
         let _alone = self.dumps.lock().await;
         for attempt in 0..DUMP_ATTEMPTS {
-            match in_time(self.dump_once(&request)).await {
+            match in_time(self.dump_once(&request, &is_wanted)).await {
                 Ok(Some(entries)) => return Ok(entries),
                 Ok(None) => tracing::debug!(kind = request.kind, attempt, "dump was interrupted"),
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
@@ -122,13 +131,13 @@ impl Netlink {
     }
 
     /// None if the kernel says that the entries do not belong together.
-    async fn dump_once(&self, request: &Raw) -> io::Result<Option<Vec<Raw>>> {
+    async fn dump_once(&self, request: &Raw, is_wanted: impl Fn(&Raw) -> bool) -> io::Result<Option<Vec<Raw>>> {
         let mut answers = self.send(request.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
         let (mut entries, mut interrupted) = (Vec::new(), false);
         while let Some(answer) = answers.next().await {
             interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
             match answer.payload {
-                NetlinkPayload::InnerMessage(entry) => entries.push(entry),
+                NetlinkPayload::InnerMessage(entry) => entries.extend(is_wanted(&entry).then_some(entry)),
                 NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
                 NetlinkPayload::Overrun(_) => interrupted = true,
                 _ => {}
@@ -165,6 +174,17 @@ pub(crate) fn listen(protocol: isize, groups: &[u32]) -> io::Result<(Notificatio
     Ok((notifications, tokio::spawn(connection)))
 }
 
+/// An attribute, padded to four bytes.
+pub(crate) fn attribute(bytes: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
+    let start = bytes.len();
+    bytes.extend([0; 2]);
+    bytes.extend(kind.to_ne_bytes());
+    value(bytes);
+    let len = (bytes.len() - start) as u16;
+    bytes[start..start + 2].copy_from_slice(&len.to_ne_bytes());
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
 async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| {
         Err(io::Error::new(
@@ -174,6 +194,8 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
     })
 }
 
+/// Goes with the kind of an attribute that holds attributes.
+pub(crate) const NESTED: u16 = 1 << 15;
 /// The kernel answers in microseconds; a socket that stays silent is broken.
 const DEADLINE: Duration = Duration::from_secs(10);
 const DUMP_ATTEMPTS: u32 = 20;

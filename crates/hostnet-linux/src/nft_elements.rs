@@ -13,6 +13,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST};
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use rtnetlink::sys::{Socket, SocketAddr};
 
+use crate::netlink::{NESTED, attribute};
+
 /// So many elements at most; a larger transaction may not fit the socket's buffer.
 pub(crate) const MOST: usize = 1024;
 
@@ -171,17 +173,6 @@ impl Batch {
     }
 }
 
-/// An attribute, padded to four bytes.
-fn attribute(bytes: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
-    let start = bytes.len();
-    bytes.extend([0; 2]);
-    bytes.extend(kind.to_ne_bytes());
-    value(bytes);
-    let len = (bytes.len() - start) as u16;
-    bytes[start..start + 2].copy_from_slice(&len.to_ne_bytes());
-    pad(bytes);
-}
-
 fn text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.bytes());
     bytes.push(0);
@@ -234,10 +225,6 @@ fn number(bytes: &mut Vec<u8>, port: u16) {
     bytes.extend([0; 2]);
 }
 
-fn pad(bytes: &mut Vec<u8>) {
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-}
-
 /// `struct nlmsghdr`
 const HEADER: usize = 16;
 /// Room for what the kernel says of one message, and more.
@@ -254,7 +241,6 @@ const NFT_MSG_DELSETELEM: u16 = 10 << 8 | 14;
 const BATCH: [u8; 4] = [0, 0, 0, 10];
 /// `NFPROTO_INET`
 const INET: [u8; 4] = [1, 0, 0, 0];
-const NESTED: u16 = 1 << 15;
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;

@@ -17,7 +17,7 @@
 //! * **Failover is one op.** A cluster's prefixes all point to one nexthop object a family; moving the cluster replaces it, which
 //!   [`moves()`] plans without a look at the kernel.
 //! * **Clusterset IPs** are translated by rules that never change and maps that do ([`Vips`]): an endpoint that comes or goes is a few
-//!   elements of them.
+//!   elements of them. UDP clients of a backend that is gone are made to choose again.
 //! * **No leak.** Guards (nft) and backstops (unreachable routes) go in before the routes and rules that need them. A way out that
 //!   does not exist now (TUN closed, underlay gone) is left out and reported as [`Blocked`]; the backstop answers instead.
 //! * **Law:** applying `plan(d, o)` to `o` gives an `o'` for which `plan(d, o')` has no ops. [`Observed::apply`] is a small model
@@ -38,6 +38,7 @@ mod state;
 mod sysctl;
 pub mod tags;
 mod target;
+mod vip_sets;
 mod vips;
 mod vtep;
 
@@ -51,5 +52,6 @@ pub use simulate::Refused;
 pub use state::{Facts, Family, Nexthop, Observed, Route, RouteKey, Rule, State, TunLink, VxlanLink};
 pub use sysctl::{InvalidSysctlKey, SysctlKey};
 pub use target::vxlan_mtu;
-pub use vips::{Protocol, SLOTS, VipElement, VipElements, VipPort, VipUpdate, Vips, slot_of_map};
+pub use vip_sets::{VipElement, slot_of_map};
+pub use vips::{Protocol, SLOTS, VipElements, VipPort, VipUpdate, Vips};
 pub use vtep::{InvalidMac, Mac, Vtep, vtep};

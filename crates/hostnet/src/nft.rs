@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::Desired;
 use crate::tags;
-use crate::vips::{self, VipElements};
+use crate::vips::VipElements;
 use crate::vtep::hash;
-use crate::{nft_transit, nft_vips};
+use crate::{nft_transit, nft_vips, vip_sets};
 
 /// The whole table, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ impl NftTable {
 
     /// The text for `nft -f -`: one transaction that replaces the table, whether it exists or not.
     pub fn text(&self) -> String {
-        format!("{}{}", self.text, vips::text_of(&self.vips))
+        format!("{}{}", self.text, vip_sets::text_of(&self.vips))
     }
 
     /// What the table's changing sets and maps will hold.

@@ -18,7 +18,8 @@
 
 use crate::nft::{Chain, DSTNAT, FILTER, SRCNAT};
 use crate::state::Family;
-use crate::vips::{SLOTS, affine_set, hairpin_set, known_set, slot_chain, slot_map, sole_map};
+use crate::vip_sets::{affine_set, hairpin_set, known_set, slot_chain, slot_map, sole_map};
+use crate::vips::SLOTS;
 
 /// The chains.
 pub(crate) fn chains() -> Vec<Chain> {

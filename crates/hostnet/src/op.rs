@@ -1,16 +1,17 @@
 //! The steps of a plan, and what a plan could not do.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::nft::NftTable;
-use crate::state::{Nexthop, Route, RouteKey, Rule, VxlanLink};
+use crate::state::{Nexthop, Route, RouteKey, Rule, VxlanLink, as_pairs};
 use crate::sysctl::SysctlKey;
 use crate::tags;
-use crate::vips::VipUpdate;
+use crate::vips::{VipPort, VipUpdate};
 use crate::vtep::Mac;
 
 /// What to do, in order, and what has to wait for somebody else.
@@ -30,6 +31,9 @@ pub enum Op {
     WriteNft(NftTable),
     /// Changes elements of the nft table, in one transaction.
     UpdateVips(VipUpdate),
+    /// Makes conntrack forget UDP flows to these ports that lead to none of these backends. Without that, a client that keeps its socket would
+    /// keep its backend, whatever became of it, for as long as it sends.
+    EndFlows(#[serde(with = "as_pairs")] BTreeMap<VipPort, BTreeSet<SocketAddr>>),
     /// Removes the VXLAN link, to make it anew.
     DeleteVxlan,
     /// Makes the VXLAN link, still down.
@@ -130,6 +134,11 @@ impl fmt::Display for Op {
                 update.remove.len(),
                 update.add.len(),
                 tags::NFT_TABLE
+            ),
+            Self::EndFlows(ports) => write!(
+                f,
+                "forget UDP flows to {} ports of clusterset IPs by backends that are gone",
+                ports.len()
             ),
             Self::DeleteVxlan => write!(f, "delete link {vx}"),
             Self::CreateVxlan(link) => {

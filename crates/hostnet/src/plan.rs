@@ -27,6 +27,10 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     } else if let Some(update) = have.vips.update_to(&want.vips) {
         ops.push(Op::UpdateVips(update));
     }
+    if !ops.is_empty() {
+        let ports = have.vips.udp_led_elsewhere(&want.vips, have.nft.is_some());
+        ops.extend((!ports.is_empty()).then_some(Op::EndFlows(ports)));
+    }
     let raise = link(&want, &mut have, &observed.facts.addresses, &mut ops);
     let changed = want
         .sysctls

@@ -37,6 +37,7 @@ impl Observed {
                 }
                 state.vips.take_in(update);
             }
+            Op::EndFlows(_) => {}
             Op::DeleteVxlan => {
                 if state.vxlan.is_none() {
                     return refused("no such link");

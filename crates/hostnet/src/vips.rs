@@ -5,14 +5,13 @@
 //! services: a service, a port or an endpoint that comes or goes is a few map elements ([`VipElements`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Family, as_pairs};
-use crate::tags;
+use crate::state::as_pairs;
 
 /// Slots of each port. It never changes, so a connection's slot does not either.
 pub const SLOTS: usize = 64;
@@ -67,19 +66,6 @@ pub enum Protocol {
     Udp,
     /// SCTP
     Sctp,
-}
-
-/// One element of a set or a map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VipElement {
-    /// An address.
-    Address(IpAddr),
-    /// From an address to itself.
-    Loop(IpAddr),
-    /// A port of a clusterset IP.
-    Port(VipPort),
-    /// Where connections to a port go.
-    Backend(VipPort, SocketAddr),
 }
 
 /// Elements to be taken out and put in, in one transaction.
@@ -182,29 +168,24 @@ impl VipElements {
         (!update.is_empty()).then_some(update)
     }
 
-    /// Elements by the name of their set or map.
-    pub fn by_set(&self) -> BTreeMap<String, Vec<VipElement>> {
-        let mut sets: BTreeMap<String, Vec<VipElement>> = BTreeMap::new();
-        let mut put = |set, element| sets.entry(set).or_default().push(element);
-        for (port, slot, to) in self.each() {
-            put(slot_map(slot, Family::of(port.address)), VipElement::Backend(port, to));
-        }
-        for (port, to) in &self.sole {
-            put(sole_map(Family::of(port.address)), VipElement::Backend(*port, *to));
-        }
-        for address in &self.known {
-            put(known_set(Family::of(*address)), VipElement::Address(*address));
-        }
-        for port in &self.affine {
-            put(affine_set(Family::of(port.address)), VipElement::Port(*port));
-        }
-        for pod in &self.hairpin {
-            put(hairpin_set(Family::of(*pod)), VipElement::Loop(*pod));
-        }
-        sets
+    /// The UDP ports that lead elsewhere in `want`, with what they lead to there: those that lose a backend or, if `self` is of no table,
+    /// all.
+    pub(crate) fn udp_led_elsewhere(&self, want: &Self, is_of_table: bool) -> BTreeMap<VipPort, BTreeSet<SocketAddr>> {
+        let of = if is_of_table { self } else { want };
+        let ports: BTreeSet<_> = of.slots.keys().chain(of.sole.keys()).collect();
+        let changed = ports.into_iter().filter(|port| {
+            port.protocol == Protocol::Udp
+                && (!is_of_table
+                    || self.slots.get(port) != want.slots.get(port)
+                    || self.sole.get(port) != want.sole.get(port))
+        });
+        let ports = changed.map(|port| (*port, want.backends(port)));
+        ports
+            .filter(|(port, backends)| !is_of_table || !self.backends(port).is_subset(backends))
+            .collect()
     }
 
-    fn each(&self) -> impl Iterator<Item = (VipPort, usize, SocketAddr)> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = (VipPort, usize, SocketAddr)> {
         self.slots.iter().flat_map(|(port, slots)| {
             let backends = slots.iter().enumerate();
             backends.filter_map(|(slot, backend)| Some((*port, slot, (*backend)?)))
@@ -221,99 +202,6 @@ impl VipUpdate {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// The text for `nft -f -`.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        commands(&mut text, "delete", &self.remove, VipElement::key);
-        commands(&mut text, "add", &self.add, VipElement::to_string);
-        text
-    }
-}
-
-impl VipElement {
-    /// What is found by, as nft writes it.
-    fn key(&self) -> String {
-        match self {
-            Self::Backend(port, _) => port.to_string(),
-            _ => self.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for VipElement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => write!(f, "{address}"),
-            Self::Loop(pod) => write!(f, "{pod} . {pod}"),
-            Self::Port(port) => write!(f, "{port}"),
-            Self::Backend(port, to) => write!(f, "{port} : {} . {}", to.ip(), to.port()),
-        }
-    }
-}
-
-/// The text that puts all elements into a table that has just been made.
-pub(crate) fn text_of(elements: &VipElements) -> String {
-    let mut text = String::new();
-    commands(&mut text, "add", elements, VipElement::to_string);
-    text
-}
-
-fn commands(text: &mut String, verb: &str, elements: &VipElements, write: impl Fn(&VipElement) -> String) {
-    for (set, elements) in elements.by_set() {
-        let elements: Vec<String> = elements.iter().map(&write).collect();
-        // One line has its limits in nft's reader.
-        for chunk in elements.chunks(ELEMENTS_PER_COMMAND) {
-            writeln!(
-                text,
-                "{verb} element inet {} {set} {{ {} }}",
-                tags::NFT_TABLE,
-                chunk.join(", ")
-            )
-            .expect("a String takes any text");
-        }
-    }
-}
-
-/// The map of one slot.
-pub(crate) fn slot_map(slot: usize, family: Family) -> String {
-    format!("{}{}", slot_chain(slot), suffix(family))
-}
-
-/// The chain of one slot.
-pub(crate) fn slot_chain(slot: usize) -> String {
-    format!("slot{slot}")
-}
-
-/// The map of ports with one backend.
-pub(crate) fn sole_map(family: Family) -> String {
-    format!("sole{}", suffix(family))
-}
-
-pub(crate) fn known_set(family: Family) -> String {
-    format!("known{}", suffix(family))
-}
-
-pub(crate) fn affine_set(family: Family) -> String {
-    format!("affine{}", suffix(family))
-}
-
-pub(crate) fn hairpin_set(family: Family) -> String {
-    format!("hairpin{}", suffix(family))
-}
-
-/// The slot whose map has this name.
-pub fn slot_of_map(name: &str) -> Option<usize> {
-    let number = name.strip_prefix("slot")?;
-    let number = number.strip_suffix("_v4").or_else(|| number.strip_suffix("_v6"))?;
-    number.parse().ok().filter(|slot| *slot < SLOTS)
-}
-
-fn suffix(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "_v4",
-        Family::V6 => "_v6",
     }
 }
 
@@ -332,8 +220,6 @@ impl fmt::Display for Protocol {
         })
     }
 }
-
-const ELEMENTS_PER_COMMAND: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -392,6 +278,44 @@ mod tests {
     }
 
     #[test]
+    fn udp_clients_leave_a_backend_that_is_gone_and_no_other() {
+        let udp = VipPort {
+            protocol: Protocol::Udp,
+            ..port(53)
+        };
+        let [a, b] = [1, 2].map(|last| SocketAddr::from(([10, 1, 0, last], 53)));
+        let leading = |to: &[SocketAddr]| {
+            let mut elements = VipElements::default();
+            elements.sole.insert(port(80), to.first().copied().unwrap_or(a));
+            match to {
+                [] => {}
+                [sole] => {
+                    elements.sole.insert(udp, *sole);
+                }
+                _ => {
+                    for (slot, backend) in (0..SLOTS).zip(to.iter().cycle()) {
+                        elements.put(udp, slot, *backend);
+                    }
+                }
+            }
+            elements
+        };
+        let led = |is: &[SocketAddr], want: &[SocketAddr]| leading(is).udp_led_elsewhere(&leading(want), true);
+        assert_eq!(led(&[a, b], &[b]), BTreeMap::from([(udp, [b].into())]));
+        assert_eq!(led(&[a], &[b]), BTreeMap::from([(udp, [b].into())]));
+        assert_eq!(led(&[a], &[]), BTreeMap::from([(udp, [].into())]));
+        for (is, want) in [(&[a, b][..], &[b, a][..]), (&[a], &[a, b]), (&[], &[a]), (&[b], &[b])] {
+            assert_eq!(led(is, want), BTreeMap::new(), "{is:?} {want:?}");
+        }
+        let first = VipElements::default().udp_led_elsewhere(&leading(&[a, b]), false);
+        assert_eq!(
+            first,
+            BTreeMap::from([(udp, [a, b].into())]),
+            "whoever came before the table"
+        );
+    }
+
+    #[test]
     fn a_second_backend_takes_slots_in_the_same_transaction() {
         let (mut is, mut want) = (VipElements::default(), VipElements::default());
         is.sole.insert(port(80), "10.1.0.1:8080".parse().unwrap());
@@ -405,14 +329,6 @@ mod tests {
         );
         assert_eq!(want.backends(&port(80)).len(), 2);
         assert_eq!(is.backends(&port(80)).len(), 1);
-    }
-
-    #[test]
-    fn names_of_maps_tell_their_slot() {
-        assert_eq!(slot_of_map(&slot_map(63, Family::V6)), Some(63));
-        for other in ["slot64_v4", "slot1", "slots_v4", "remote_v4"] {
-            assert_eq!(slot_of_map(other), None, "{other}");
-        }
     }
 
     proptest! {
