@@ -10,9 +10,12 @@ pub(super) struct FullSize {
     /// The small probes pass, so that a loss is about the size.
     is_awake: bool,
     next_sequence: u32,
-    /// When this check began, and the number of its first probe.
-    began: Option<(Instant, u32)>,
+    /// When this check began.
+    began: Option<Instant>,
+    /// The number of the first probe of this check, or of the last one.
+    first: u32,
     tries: u32,
+    tried_at: Instant,
     next_at: Instant,
     passes: bool,
     lost_since: Option<Instant>,
@@ -26,7 +29,9 @@ impl FullSize {
             is_awake: false,
             next_sequence: 0,
             began: None,
+            first: 0,
             tries: 0,
+            tried_at: now,
             next_at: now,
             passes: false,
             lost_since: None,
@@ -42,7 +47,7 @@ impl FullSize {
         self.passes
     }
 
-    /// When the first of the checks began that found it does not pass.
+    /// When the first check that found it does not pass sent its last probe.
     pub(super) fn lost_since(&self) -> Option<Instant> {
         self.lost_since
     }
@@ -69,25 +74,27 @@ impl FullSize {
         (self.began, self.lost_since, self.passes) = (None, None, false);
     }
 
+    /// An answer, be it one that comes after the verdict: it was late, then, and not lost.
     pub(super) fn handle_reply(&mut self, sequence: u32, size: u16, now: Instant) {
-        let Some((began, first)) = self.began else { return };
-        let is_of_check = self.next_sequence.wrapping_sub(sequence) <= self.next_sequence.wrapping_sub(first);
-        if size == self.size && is_of_check {
-            (self.began, self.lost_since, self.passes) = (None, None, true);
-            self.next_at = (began + self.pace.full_every).max(now);
+        let is_of_check = self.next_sequence.wrapping_sub(sequence) <= self.next_sequence.wrapping_sub(self.first);
+        if size != self.size || !is_of_check || (self.began.is_none() && self.lost_since.is_none()) {
+            return;
         }
+        let began = self.began.unwrap_or(now);
+        (self.began, self.lost_since, self.passes) = (None, None, true);
+        self.next_at = (began + self.pace.full_every).max(now);
     }
 
-    pub(super) fn handle_timeout(&mut self, patience: Duration, now: Instant) {
-        if let Some((began, _)) = self
-            .began
-            .filter(|_| self.tries == TRIES && now >= self.verdict_at(patience))
-        {
+    /// True if packets of the size are found to be lost now.
+    pub(super) fn handle_timeout(&mut self, patience: Duration, now: Instant) -> bool {
+        let is_over = self.began.is_some() && self.tries == TRIES && now >= self.verdict_at(patience);
+        if is_over {
             self.passes = false;
-            self.lost_since.get_or_insert(began);
+            self.lost_since.get_or_insert(self.tried_at);
             self.began = None;
             self.next_at = now + self.pace.full_every;
         }
+        is_over
     }
 
     /// The number and the size of the next probe.
@@ -99,9 +106,10 @@ impl FullSize {
         let sequence = self.next_sequence;
         self.next_sequence = sequence.wrapping_add(1);
         if self.began.is_none() {
-            (self.began, self.tries) = (Some((now, sequence)), 0);
+            (self.began, self.first, self.tries) = (Some(now), sequence, 0);
         }
         self.tries += 1;
+        self.tried_at = now;
         // The first mostly succeeds; only when it is late the others follow.
         self.next_at = now
             + if self.tries == 1 {
@@ -124,6 +132,7 @@ impl FullSize {
 
     fn restart(&mut self, now: Instant) {
         (self.began, self.lost_since, self.passes) = (None, None, false);
+        self.first = self.next_sequence;
         self.next_at = now;
     }
 
