@@ -229,19 +229,31 @@ impl Lab {
         check(child.wait_with_output().unwrap());
     }
 
-    /// What the kernels of all nodes remember of flows of an address, and what they dropped. For who has to find out where a packet
-    /// went.
+    /// What all nodes know of flows to an address, and where such packets pass in the next seconds. For who has to find out where one gets
+    /// lost.
     pub fn print_what_nodes_know(&self, address: &str) {
-        let script = format!(
-            "grep -w {address} /proc/net/nf_conntrack; nft list ruleset | grep 'counter packets [1-9]'; \
-             ip -s link show dev tombolo-vx; ip nexthop; ip neighbour | grep -w {address}; true"
+        let everywhere = |script: &str| NODES.map(|node| (node, said(&self.try_exec(node, &["bash", "-c", script]))));
+        let count = format!("ip daddr {address} counter comment \"to\"; ip saddr {address} counter comment \"from\";");
+        everywhere(&format!(
+            "nft 'table inet passing {{ \
+               chain in {{ type filter hook prerouting priority -400; {count} }}; \
+               chain out {{ type filter hook postrouting priority 400; {count} }}; }}'"
+        ));
+        std::thread::sleep(NEXT_TRY);
+        let ask = format!(
+            "nft list table inet passing | grep -B1 -A3 'chain\\|counter'; grep -w {address} /proc/net/nf_conntrack; \
+             nft list ruleset | grep 'counter packets [1-9]'; ip nexthop; ip neighbour | grep -w {address}; \
+             exec 3<>/dev/tcp/127.0.0.1/9440 && printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3 && grep 'drop\\|lane' <&3 | grep -v ' 0$'"
         );
-        for node in ["east/gw1", "east/gw2", "east/w1", "west/gw1", "west/gw2", "west/w1"] {
-            eprintln!("{node}\n{}", said(&self.try_exec(node, &["sh", "-c", &script])));
+        for (node, known) in everywhere(&ask) {
+            eprintln!("{node}\n{known}");
         }
     }
 }
 
+const NODES: [&str; 6] = ["east/gw1", "east/gw2", "east/w1", "west/gw1", "west/gw2", "west/w1"];
+/// TCP's, of a connection that has been tried for a minute.
+const NEXT_TRY: Duration = Duration::from_secs(12);
 const LOG_LINES: usize = 40;
 
 impl Drop for Lab {

@@ -19,6 +19,13 @@ fn connections_live_through_crash_drain_flap_and_a_split_handshake() {
         rules.contains("ct state invalid drop"),
         "the neighbour is there:\n{rules}"
     );
+    let bridge = |node| lab.exec(node, &["ip", "-o", "link", "show", "dev", "cni0"]);
+    for node in ["east/w1", "west/w1"] {
+        assert!(
+            bridge(node).contains("link/ether 0a:58:0a:"),
+            "an address of its own, so that a new pod does not change what the others send to"
+        );
+    }
     let east = lab.pod("east", "conn-server", "east-w1", "lab/echo");
     let west = lab.pod("west", "conn-server", "west-w1", "lab/echo");
     let on_gateway = lab.pod("west", "conn-gateway-server", "west-gw1", "lab/echo");

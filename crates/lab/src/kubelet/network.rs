@@ -50,7 +50,8 @@ impl Network {
         ])?;
         if !std::path::Path::new("/proc/sys/net/ipv4/conf").join(BRIDGE).exists() {
             let line = format!(
-                "link add {BRIDGE} mtu {} type bridge stp_state 0 mcast_snooping 0\n",
+                "link add {BRIDGE} address {} mtu {} type bridge stp_state 0 mcast_snooping 0\n",
+                self.bridge_address(),
                 self.mtu
             );
             namespace::ip(&line)
@@ -139,6 +140,17 @@ impl Network {
         namespace::ip(&batch)
             .await
             .context("cannot set the routes to the other nodes' pods")
+    }
+
+    /// The bridge's Ethernet address. Without one of its own it would have the lowest of its ports, which a new pod may change; and what other
+    /// pods send to the old one is lost until they ask for it again, up to a minute later.
+    fn bridge_address(&self) -> String {
+        let router = self.pod_prefixes.first().map(|prefix| nth(*prefix, 1));
+        let [a, b, c, d] = match router {
+            Some(IpAddr::V4(ip)) => ip.octets(),
+            _ => [0, 0, 0, 1],
+        };
+        format!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
     }
 
     fn bridge_batch(&self) -> String {
