@@ -9,6 +9,7 @@
 mod tcp;
 mod udp;
 
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,6 +119,18 @@ impl Server {
         } else {
             address
         };
+        // A port that is free for TCP can be taken for UDP: where any port will do, the next one may be free for both.
+        let mut tries = if address.port() == 0 { 64 } else { 1 };
+        loop {
+            tries -= 1;
+            match Self::bind_both(address, udp_threads.max(1)) {
+                Err(error) if tries > 0 && error.source.kind() == std::io::ErrorKind::AddrInUse => {}
+                bound => return bound,
+            }
+        }
+    }
+
+    fn bind_both(address: SocketAddr, udp_threads: usize) -> Result<Self, ListenError> {
         let fail = |transport| {
             move |source| ListenError {
                 address,
@@ -125,11 +138,15 @@ impl Server {
                 source,
             }
         };
-        let address = free_udp_port(address).map_err(fail("UDP"))?;
-        let udp = (0..udp_threads.max(1)).map(|_| udp_socket(address));
-        let udp = udp.collect::<Result<_, _>>().map_err(fail("UDP"))?;
         let tcp = tcp_socket(address).map_err(fail("TCP"))?;
         let tcp = TcpListener::from_std(tcp.into()).map_err(fail("TCP"))?;
+        let address = tcp.local_addr().map_err(fail("TCP"))?;
+        // Sockets that share a port would share it with another server too, so the first begins alone.
+        let first = udp_socket(address, false).map_err(fail("UDP"))?;
+        first.set_reuse_port(true).map_err(fail("UDP"))?;
+        let others = (1..udp_threads).map(|_| udp_socket(address, true));
+        let udp = iter::once(Ok(first)).chain(others);
+        let udp = udp.collect::<Result<_, _>>().map_err(fail("UDP"))?;
         Ok(Self { udp, tcp })
     }
 
@@ -167,18 +184,9 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// The address, with a port where port 0 means any. Sockets that share a port would share it with another server too, so it is
-/// asked for alone first.
-fn free_udp_port(address: SocketAddr) -> std::io::Result<SocketAddr> {
+fn udp_socket(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
-    socket.bind(&address.into())?;
-    let bound = socket.local_addr()?;
-    Ok(bound.as_socket().unwrap_or(address))
-}
-
-fn udp_socket(address: SocketAddr) -> std::io::Result<Socket> {
-    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shared)?;
     // A burst waits rather than being lost. The kernel takes as much of it as the machine allows.
     socket.set_recv_buffer_size(4 << 20)?;
     // So that a thread looks up now and then, whether it is to end.

@@ -76,6 +76,30 @@ async fn a_taken_port_names_the_address_and_the_mend() {
     assert!(error.contains("--listen") && error.contains("127.0.0.1"), "{error}");
 }
 
+#[tokio::test]
+async fn any_port_is_one_that_is_free_for_udp_and_for_tcp() {
+    let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+    for _ in 0..400 {
+        udp.push(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        tcp.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    for _ in 0..200 {
+        Server::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn all_threads_get_their_share() {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+    for _ in 0..100 {
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.send_to(b"x", server.address().unwrap()).await.unwrap();
+    }
+    for socket in &server.udp {
+        socket.recv(&mut [std::mem::MaybeUninit::uninit()]).unwrap();
+    }
+}
+
 async fn exchange_udp(client: &UdpSocket, server: SocketAddr, query: &[u8]) -> Message {
     client.send_to(query, server).await.unwrap();
     let mut buffer = [0; 1500];
