@@ -44,6 +44,16 @@ async fn eventually(what: &str, port: u16, name: &str, rcode: Rcode) {
     }
 }
 
+/// A port that was free a moment ago, for TCP and for UDP.
+fn free_port() -> u16 {
+    let free = || {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        std::net::UdpSocket::bind(("127.0.0.1", port)).ok().map(|_| port)
+    };
+    std::iter::repeat_with(free).flatten().next().expect("a free port")
+}
+
 #[tokio::test]
 async fn the_config_map_is_obeyed_while_it_is_sound() {
     let server = ApiServer::open(Config {
@@ -53,11 +63,7 @@ async fn the_config_map_is_obeyed_while_it_is_sound() {
     })
     .unwrap();
     let client = Client::new(server.admin_router(), "default");
-    let port = std::net::UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     let corefile = |zone: &str| json!({"data": {"Corefile": format!("{zone}:{port} {{\n kubernetes\n reload\n}}\n")}});
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
     let mut map = corefile("cluster.local");
