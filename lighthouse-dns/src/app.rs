@@ -180,5 +180,5 @@ impl Swap {
 }
 
 /// After a view none is taken for so many times as long as it took.
-const REST: u32 = 4;
+const REST: u32 = 9;
 const LONGEST_REST: Duration = Duration::from_millis(200);

@@ -28,6 +28,7 @@
 mod client;
 mod explain;
 mod find;
+mod guarded;
 pub mod lease;
 mod queue;
 mod snapshot;
@@ -36,7 +37,7 @@ mod watched;
 pub use client::{ClientOptions, ConnectError, ServerAddress, client, client_for, install_crypto_provider};
 pub use explain::explain;
 pub use find::Find;
-pub use kube::core::DeserializeGuard;
+pub use guarded::{Guarded, Malformed};
 pub use queue::{ApplyQueue, Change, Failures, Order, QueueFull, QueueOptions};
 pub use snapshot::{Freshness, SnapshotOptions, View, register_snapshot_metrics, watch_snapshot};
 pub use watched::{Link, ObjectKey, Watched, watch_all, watch_some};

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::{Api, Client};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, Request};
+use kube::{Client, Resource};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
@@ -165,8 +165,7 @@ impl Worker {
                 _ => self.shared.lock().next(Instant::now(), self.options.pause),
             };
             let due = match next {
-                Next::Order(next) => {
-                    let (target, order) = *next;
+                Next::Order(target, order) => {
                     under_way.push(async {
                         let outcome = self.carry_out(&order).await;
                         (target, order, outcome)
@@ -189,20 +188,17 @@ impl Worker {
     }
 
     async fn carry_out(&self, order: &Order) -> Outcome {
-        let api: Api<DynamicObject> = match &order.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &order.resource),
-            None => Api::all_with(self.client.clone(), &order.resource),
+        let path = DynamicObject::url_path(&order.resource, order.namespace.as_deref());
+        let (requests, params) = (Request::new(path), PatchParams::apply(&order.manager).force());
+        let request = match &order.change {
+            Change::Apply(value) => requests.patch(&order.name, &params, &Patch::Apply(value)),
+            Change::Status(value) => requests.patch_subresource("status", &order.name, &params, &Patch::Apply(value)),
+            Change::Delete { uid } => requests.delete(&order.name, &delete_params(uid.clone())),
         };
-        let params = PatchParams::apply(&order.manager).force();
+        // The answer is the object, of which the watch tells too: nobody reads it.
         let request = async {
-            match &order.change {
-                Change::Apply(value) => api.patch(&order.name, &params, &Patch::Apply(value)).await.map(drop),
-                Change::Status(value) => api
-                    .patch_status(&order.name, &params, &Patch::Apply(value))
-                    .await
-                    .map(drop),
-                Change::Delete { uid } => api.delete(&order.name, &delete_params(uid.clone())).await.map(drop),
-            }
+            let request = request.map_err(kube::Error::BuildRequest)?;
+            self.client.request_text(request).await.map(drop)
         };
         match timeout(self.options.deadline, request).await {
             Ok(Ok(())) => Outcome::Done,

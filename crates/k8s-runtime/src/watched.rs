@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::explain;
+use crate::{Guarded, explain};
 
 /// Everything of one kind, as last seen.
 #[derive(Debug, Clone)]
@@ -80,7 +79,7 @@ impl fmt::Display for ObjectKey {
 /// let clusters = k8s_runtime::watch_all::<k8s_api::Cluster>(kube::Api::namespaced(client, "tombolo-system"));
 /// # }
 /// ```
-pub fn watch_all<K>(api: Api<DeserializeGuard<K>>) -> watch::Receiver<Arc<Watched<K>>>
+pub fn watch_all<K>(api: Api<Guarded<K>>) -> watch::Receiver<Arc<Watched<K>>>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static,
 {
@@ -88,7 +87,7 @@ where
 }
 
 /// The same for a selection of objects.
-pub fn watch_some<K>(api: Api<DeserializeGuard<K>>, selection: watcher::Config) -> watch::Receiver<Arc<Watched<K>>>
+pub fn watch_some<K>(api: Api<Guarded<K>>, selection: watcher::Config) -> watch::Receiver<Arc<Watched<K>>>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static,
 {
@@ -119,7 +118,7 @@ impl<K> Follower<K>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static,
 {
-    async fn follow(&mut self, api: Api<DeserializeGuard<K>>, selection: watcher::Config) {
+    async fn follow(&mut self, api: Api<Guarded<K>>, selection: watcher::Config) {
         let mut pause = SHORTEST_PAUSE;
         loop {
             // A new watcher lists again, which proves that the server is back even if nothing has changed there.
@@ -141,7 +140,7 @@ where
 
     async fn until_lost(
         &mut self,
-        api: Api<DeserializeGuard<K>>,
+        api: Api<Guarded<K>>,
         selection: watcher::Config,
         pause: &mut Duration,
     ) -> watcher::Error {
@@ -172,7 +171,7 @@ where
     }
 
     /// Takes in an event: what it changes of what is told.
-    fn handle(&mut self, event: Event<DeserializeGuard<K>>) -> Option<Change<K>> {
+    fn handle(&mut self, event: Event<Guarded<K>>) -> Option<Change<K>> {
         match event {
             Event::Init => {
                 self.listing = Some(Watched::empty());
@@ -249,7 +248,7 @@ impl<K> Change<K> {
     }
 }
 
-fn read<K: Resource<DynamicType = ()>>(object: DeserializeGuard<K>) -> Change<K> {
+fn read<K: Resource<DynamicType = ()>>(object: Guarded<K>) -> Change<K> {
     let key = key(&object);
     match object.0 {
         Ok(mut object) => {
@@ -257,14 +256,14 @@ fn read<K: Resource<DynamicType = ()>>(object: DeserializeGuard<K>) -> Change<K>
             object.meta_mut().managed_fields = None;
             Change::Put(key, Arc::new(object))
         }
-        Err(invalid) => {
-            tracing::warn!(kind = %K::kind(&()), object = %key, error = %invalid.error, "skipping a malformed object");
-            Change::Skip(key, invalid.error)
+        Err(malformed) => {
+            tracing::warn!(kind = %K::kind(&()), object = %key, error = %malformed.why, "skipping a malformed object");
+            Change::Skip(key, malformed.why)
         }
     }
 }
 
-fn key<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>) -> ObjectKey {
+fn key<K: Resource<DynamicType = ()>>(object: &Guarded<K>) -> ObjectKey {
     ObjectKey {
         namespace: object.namespace(),
         name: object.name_any(),

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::StreamExt;
+use k8s_runtime::Guarded;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -86,7 +86,7 @@ where
     K::DynamicType: Clone,
 {
     /// Watches what `api` and `selection` admit.
-    pub(crate) fn watch(api: Api<DeserializeGuard<K>>, selection: watcher::Config, changes: Changes) -> Self {
+    pub(crate) fn watch(api: Api<Guarded<K>>, selection: watcher::Config, changes: Changes) -> Self {
         let state = Arc::new(Mutex::new(State {
             objects: BTreeMap::new(),
             listed: BTreeMap::new(),
@@ -118,12 +118,8 @@ impl<K> Drop for Mirror<K> {
     }
 }
 
-async fn follow<K>(
-    api: Api<DeserializeGuard<K>>,
-    selection: watcher::Config,
-    state: Arc<Mutex<State<K>>>,
-    changes: Changes,
-) where
+async fn follow<K>(api: Api<Guarded<K>>, selection: watcher::Config, state: Arc<Mutex<State<K>>>, changes: Changes)
+where
     K: Resource + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     K::DynamicType: Clone,
 {
@@ -148,7 +144,7 @@ async fn follow<K>(
 
 impl<K: Resource> State<K> {
     /// Takes one event in; true when the visible objects may have changed.
-    fn take(&mut self, event: Event<DeserializeGuard<K>>) -> bool {
+    fn take(&mut self, event: Event<Guarded<K>>) -> bool {
         match event {
             Event::Init => {
                 self.listed.clear();
@@ -171,20 +167,25 @@ impl<K: Resource> State<K> {
     }
 }
 
-fn insert<K: Resource>(objects: &mut BTreeMap<Key, Arc<K>>, object: DeserializeGuard<K>) {
+fn insert<K: Resource>(objects: &mut BTreeMap<Key, Arc<K>>, object: Guarded<K>) {
     let key = key(&object);
     match object.0 {
         Ok(object) => {
             objects.insert(key, Arc::new(object));
         }
-        Err(error) => {
-            tracing::warn!(namespace = key.0, name = key.1, %error, "skipped an object that does not parse");
+        Err(malformed) => {
+            tracing::warn!(
+                namespace = key.0,
+                name = key.1,
+                error = malformed.why,
+                "skipped an object that does not parse"
+            );
             objects.remove(&key);
         }
     }
 }
 
-fn key<K: Resource>(object: &DeserializeGuard<K>) -> Key {
+fn key<K: Resource>(object: &Guarded<K>) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
@@ -212,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    fn guarded(value: Value) -> DeserializeGuard<ConfigMap> {
+    fn guarded(value: Value) -> Guarded<ConfigMap> {
         serde_json::from_value(value).unwrap()
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::write::Write;
+use super::write::{Rank, Write};
 
 /// Keeps back what can wait while there is anything else to write, for some seconds.
 #[derive(Debug, Default)]
@@ -13,12 +13,17 @@ pub(super) struct HoldBack {
 impl HoldBack {
     /// What of a round's writes is to be sent now. The next round wants the rest again.
     pub(super) fn sift(&mut self, mut writes: Vec<Write>, now: Instant) -> Vec<Write> {
-        if writes.iter().all(Write::can_wait) {
+        let names = writes.iter().filter(|write| write.rank() == Rank::Names).count();
+        let last = match writes.iter().map(Write::rank).min() {
+            _ if names > FEW => Rank::Names,
+            Some(Rank::Names | Rank::Home) => Rank::Home,
+            Some(Rank::Words) | None => Rank::Words,
+        };
+        let is_all = last == Rank::Words;
+        if is_all || now.saturating_duration_since(*self.since.get_or_insert(now)) >= HOLD_BACK {
             self.since = None;
-        } else if now.saturating_duration_since(*self.since.get_or_insert(now)) < HOLD_BACK {
-            writes.retain(|write| !write.can_wait());
         } else {
-            self.since = None;
+            writes.retain(|write| write.rank() <= last);
         }
         writes
     }
@@ -29,6 +34,8 @@ impl HoldBack {
     }
 }
 
+/// Up to so many exports that other clusters are told of, what is for ourselves goes with them.
+const FEW: usize = 16;
 /// The longest time.
 pub(super) const HOLD_BACK: Duration = Duration::from_secs(5);
 
@@ -46,19 +53,27 @@ mod tests {
             "cart",
             serde_json::from_value(json!({"type": "Headless", "ports": []})).unwrap(),
         );
-        let urgent = Write::delete(Side::Local, &import);
+        let name = Write::delete(Side::Local, &import);
+        let home = Write::apply(Side::Local, &import).after_others();
         let status = Write::status(Side::Local, &import, &json!({}));
-        let only = |write: &Write| vec![write.clone()];
-        let both = || vec![urgent.clone(), status.clone()];
+        let all = || vec![name.clone(), home.clone(), status.clone()];
+        let burst = || [vec![name.clone(); FEW + 1], vec![home.clone(), status.clone()]].concat();
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut hold_back = HoldBack::default();
-        assert_eq!(hold_back.sift(both(), at(0)), only(&urgent));
+        assert_eq!(hold_back.sift(burst(), at(0)), burst()[..=FEW]);
         assert!(hold_back.holds());
-        assert_eq!(hold_back.sift(only(&status), at(100)), only(&status));
+        assert_eq!(hold_back.sift(all(), at(50)), all()[..2]);
+        assert_eq!(hold_back.sift(all()[1..].to_vec(), at(100)), all()[1..2]);
+        assert!(hold_back.holds());
+        assert_eq!(hold_back.sift(all()[2..].to_vec(), at(150)), all()[2..]);
         assert!(!hold_back.holds());
-        assert_eq!(hold_back.sift(both(), at(200)), only(&urgent));
-        assert_eq!(hold_back.sift(both(), at(5100)), only(&urgent));
-        assert_eq!(hold_back.sift(both(), at(5200)), both(), "it may never come to an end");
+        assert_eq!(hold_back.sift(burst(), at(200)), burst()[..=FEW]);
+        assert_eq!(hold_back.sift(burst(), at(5100)), burst()[..=FEW]);
+        assert_eq!(
+            hold_back.sift(burst(), at(5200)),
+            burst(),
+            "it may never come to an end"
+        );
     }
 }

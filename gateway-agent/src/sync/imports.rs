@@ -75,7 +75,13 @@ pub(super) fn plan(world: &World, wanted: &Imports, now: Timestamp) -> Vec<Write
         let object = import_object(key, import, ips);
         let there = existing.get(key).copied();
         if !there.is_some_and(|there| is_same_import(there, &object)) {
-            writes.push(Write::apply(Side::Local, &object));
+            let write = Write::apply(Side::Local, &object);
+            let is_ours_alone = import.clusters.iter().all(|id| *id == world.cluster);
+            writes.push(if there.is_none() && is_ours_alone {
+                write.after_others()
+            } else {
+                write
+            });
         }
         // Status and slices need the import to be there: they are written in the round after.
         let Some(there) = there else { continue };

@@ -59,11 +59,10 @@ pub(super) fn plan_exported(world: &World, exports: &OwnExports) -> Vec<Write> {
     for (name, spec) in exports {
         let name = mirror_name(&world.cluster, &name);
         let object = exported(world, &name, &world.namespace, spec);
-        if !existing
-            .get(&name)
-            .is_some_and(|existing| is_same_export(existing, &object))
-        {
-            writes.push(Write::apply(Side::Local, &object));
+        match existing.get(&name) {
+            Some(existing) if is_same_export(existing, &object) => {}
+            Some(_) => writes.push(Write::apply(Side::Local, &object)),
+            None => writes.push(Write::apply(Side::Local, &object).after_others()),
         }
         wanted.insert(name);
     }

@@ -24,6 +24,19 @@ pub(super) enum Side {
 pub(super) struct Write {
     pub(super) side: Side,
     pub(super) order: Order,
+    /// In a burst, what is new at home only comes after what other clusters are told.
+    is_after_others: bool,
+}
+
+/// What a write is for. The order is that in which a burst of them is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Something resolves by it, or resolves no more.
+    Names,
+    /// A service of our own resolves at home by it, under the name that it has in the clusterset.
+    Home,
+    /// Somebody is told: conditions of exports and imports, and slices of imports, which our own nodes do not need.
+    Words,
 }
 
 impl Write {
@@ -70,13 +83,23 @@ impl Write {
         Self::new(side, object, names::FIELD_MANAGER, Change::Delete { uid: object.uid() })
     }
 
-    /// Whether nothing resolves sooner by it: conditions of exports and imports, and slices of imports, which our own nodes do not need.
-    pub(super) fn can_wait(&self) -> bool {
-        match self.order.resource.kind.as_str() {
-            "ServiceExport" => true,
-            "ServiceImport" => matches!(self.order.change, Change::Status(_)),
-            "EndpointSlice" => matches!(self.order.change, Change::Apply(_)),
-            _ => false,
+    /// The same, as what makes a service of our own resolve at home.
+    #[must_use]
+    pub(super) fn after_others(self) -> Self {
+        Self {
+            is_after_others: true,
+            ..self
+        }
+    }
+
+    /// What it is for.
+    pub(super) fn rank(&self) -> Rank {
+        match (self.order.resource.kind.as_str(), &self.order.change) {
+            ("ServiceExport", _) | ("ServiceImport", Change::Status(_)) | ("EndpointSlice", Change::Apply(_)) => {
+                Rank::Words
+            }
+            _ if self.is_after_others => Rank::Home,
+            _ => Rank::Names,
         }
     }
 
@@ -93,6 +116,7 @@ impl Write {
                 manager: manager.to_owned(),
                 change,
             },
+            is_after_others: false,
         }
     }
 }

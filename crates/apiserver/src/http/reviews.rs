@@ -207,7 +207,7 @@ fn access(txn: &Txn<'_>, user: &User, review: &Value) -> Value {
             path: text("path"),
         }
     };
-    match rbac::allows(txn, user, &action) {
+    match rbac::allows(txn, user, &action).map(|grant| grant.reason()) {
         Some(reason) if reason.is_empty() => json!({"allowed": true}),
         Some(reason) => json!({"allowed": true, "reason": reason}),
         None => json!({"allowed": false}),

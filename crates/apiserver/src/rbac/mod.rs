@@ -3,14 +3,14 @@
 //! Roles and bindings are ordinary objects in the store and are read as they are, so a change counts from the next request on.
 //! Members of `system:masters` may do everything, so that no edit can lock everybody out.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
 use crate::{
     auth::User,
     object::{Object as _, list_at, strings_at, text_at},
-    store::{Key, Place, Resource, Txn},
+    store::{Key, Resource, Txn},
 };
 
 pub(crate) mod bootstrap;
@@ -35,27 +35,34 @@ pub(crate) enum Action {
     },
 }
 
-/// Why the action is allowed; none if it is not.
-pub(crate) fn allows(txn: &Txn<'_>, user: &User, action: &Action) -> Option<String> {
+/// What allows an action.
+#[derive(Debug)]
+pub(crate) enum Grant<'a> {
+    /// Membership of `system:masters`.
+    Master,
+    Bound(Bound<'a>),
+}
+
+/// What allows the action; none if nothing does.
+pub(crate) fn allows<'a>(txn: &'a Txn<'_>, user: &'a User, action: &'a Action) -> Option<Grant<'a>> {
     if user.is_master() {
-        return Some(String::new());
+        return Some(Grant::Master);
     }
     let namespace = match action {
         Action::Resource { namespace, .. } => namespace.as_str(),
         Action::Path { .. } => "",
     };
-    bound(txn, user, namespace).into_iter().find_map(|bound| {
-        let role = bound.role(txn)?;
-        let mut rules = rules(&role).iter();
-        rules.any(|rule| covers(rule, action)).then(|| bound.reason())
-    })
+    let mut bound = bound(txn, user, namespace);
+    let grant = bound.find(|bound| {
+        let role = bound.role(txn);
+        role.is_some_and(|role| rules(&role).iter().any(|rule| covers(rule, action)))
+    });
+    grant.map(Grant::Bound)
 }
 
 /// All rules that a user has in a namespace (or, without one, for the whole cluster).
 pub(crate) fn grants(txn: &Txn<'_>, user: &User, namespace: &str) -> Vec<Value> {
-    let roles = bound(txn, user, namespace)
-        .into_iter()
-        .filter_map(|bound| bound.role(txn));
+    let roles = bound(txn, user, namespace).filter_map(|bound| bound.role(txn));
     roles.flat_map(|role| rules(&role).to_vec()).collect()
 }
 
@@ -67,8 +74,8 @@ pub(crate) fn rules_of(txn: &Txn<'_>, reference: &Value, namespace: &str) -> Opt
 fn role_of(txn: &Txn<'_>, reference: &Value, namespace: &str) -> Option<Arc<Value>> {
     let name = text_at(reference, &["name"]);
     let key = match text_at(reference, &["kind"]) {
-        "Role" => Key::new(&resource("roles"), namespace, name),
-        _ => Key::new(&resource("clusterroles"), "", name),
+        "Role" => Key::new(&ROLES, namespace, name),
+        _ => Key::new(&CLUSTER_ROLES, "", name),
     };
     txn.get(&key)
 }
@@ -78,44 +85,42 @@ fn rules(role: &Value) -> &[Value] {
 }
 
 /// A binding that names a user.
-struct Bound<'a> {
-    binding: Arc<Value>,
+#[derive(Debug)]
+pub(crate) struct Bound<'a> {
+    binding: &'a Value,
     /// Where it holds; empty for the whole cluster.
     namespace: &'a str,
     /// As what it names the user.
-    subject: String,
+    subject: &'a Value,
 }
 
 /// The bindings that name a user, those of the whole cluster first.
-fn bound<'a>(txn: &Txn<'_>, user: &User, namespace: &'a str) -> Vec<Bound<'a>> {
-    let mut found = Vec::new();
-    let mut look = |bindings: Vec<(Place, Arc<Value>)>, namespace: &'a str| {
-        found.extend(bindings.into_iter().filter_map(|(_, binding)| {
-            let subject = subject_of(&binding, user, namespace)?;
-            Some(Bound {
-                binding,
-                namespace,
-                subject,
-            })
-        }));
-    };
-    look(txn.list(&resource("clusterrolebindings"), None), "");
-    if !namespace.is_empty() {
-        look(txn.list(&resource("rolebindings"), Some(namespace)), namespace);
-    }
-    found
+fn bound<'a>(txn: &'a Txn<'_>, user: &'a User, namespace: &'a str) -> impl Iterator<Item = Bound<'a>> {
+    let of_cluster = txn.objects(&CLUSTER_ROLE_BINDINGS, None).map(|binding| (binding, ""));
+    let of_namespace = txn.objects(&ROLE_BINDINGS, Some(namespace));
+    let of_namespace = of_namespace
+        .filter(move |_| !namespace.is_empty())
+        .map(move |binding| (binding, namespace));
+    of_cluster.chain(of_namespace).filter_map(|(binding, namespace)| {
+        let mut subjects = list_at(binding, &["subjects"]).iter();
+        let subject = subjects.find(|subject| names(subject, user, namespace))?;
+        Some(Bound {
+            binding,
+            namespace,
+            subject,
+        })
+    })
 }
 
-impl Bound<'_> {
-    /// The role; one that does not exist grants nothing.
-    fn role(&self, txn: &Txn<'_>) -> Option<Arc<Value>> {
-        role_of(txn, &self.binding["roleRef"], self.namespace)
-    }
-
-    fn reason(&self) -> String {
-        let reference = &self.binding["roleRef"];
+impl Grant<'_> {
+    /// Why, as an access review says it.
+    pub(crate) fn reason(&self) -> String {
+        let Self::Bound(bound) = self else {
+            return String::new();
+        };
+        let reference = &bound.binding["roleRef"];
         let (kind, role) = (text_at(reference, &["kind"]), text_at(reference, &["name"]));
-        let (name, namespace, subject) = (self.binding.name(), self.namespace, &self.subject);
+        let (name, namespace, subject) = (bound.binding.name(), bound.namespace, bound.subject());
         let through = match namespace {
             "" => format!("ClusterRoleBinding \"{name}\""),
             _ => format!("RoleBinding \"{name}/{namespace}\""),
@@ -124,34 +129,48 @@ impl Bound<'_> {
     }
 }
 
-fn subject_of(binding: &Value, user: &User, namespace: &str) -> Option<String> {
-    let subjects = binding.get("subjects")?.as_array()?;
-    subjects.iter().find_map(|subject| {
-        let name = text_at(subject, &["name"]);
-        match text_at(subject, &["kind"]) {
-            "User" => (user.name == name).then(|| format!("User \"{name}\"")),
-            "Group" => user
-                .groups
-                .iter()
-                .any(|group| group == name)
-                .then(|| format!("Group \"{name}\"")),
-            "ServiceAccount" => {
-                let own = text_at(subject, &["namespace"]);
-                let own = if own.is_empty() { namespace } else { own };
-                let full = format!("system:serviceaccount:{own}:{name}");
-                (user.name == full).then(|| format!("ServiceAccount \"{name}/{own}\""))
-            }
-            _ => None,
+impl Bound<'_> {
+    /// The role; one that does not exist grants nothing.
+    fn role(&self, txn: &Txn<'_>) -> Option<Arc<Value>> {
+        role_of(txn, &self.binding["roleRef"], self.namespace)
+    }
+
+    fn subject(&self) -> String {
+        let (kind, name) = (text_at(self.subject, &["kind"]), text_at(self.subject, &["name"]));
+        match kind {
+            "ServiceAccount" => format!("{kind} \"{name}/{}\"", own_namespace(self.subject, self.namespace)),
+            _ => format!("{kind} \"{name}\""),
         }
-    })
+    }
+}
+
+/// Whether a subject of a binding, which holds in `namespace`, is this user.
+fn names(subject: &Value, user: &User, namespace: &str) -> bool {
+    let name = text_at(subject, &["name"]);
+    match text_at(subject, &["kind"]) {
+        "User" => user.name == name,
+        "Group" => user.groups.iter().any(|group| group == name),
+        "ServiceAccount" => {
+            let account = user.name.strip_prefix("system:serviceaccount:");
+            account.and_then(|account| account.split_once(':')) == Some((own_namespace(subject, namespace), name))
+        }
+        _ => false,
+    }
+}
+
+/// The namespace of a service account; without one that of its binding.
+fn own_namespace<'a>(subject: &'a Value, namespace: &'a str) -> &'a str {
+    match text_at(subject, &["namespace"]) {
+        "" => namespace,
+        own => own,
+    }
 }
 
 /// Whether a rule covers an action.
 pub(crate) fn covers(rule: &Value, action: &Action) -> bool {
     let has = |field: &str, wanted: &str| {
-        strings_at(rule, &[field])
-            .into_iter()
-            .any(|one| one == "*" || one == wanted)
+        let mut stated = list_at(rule, &[field]).iter().filter_map(Value::as_str);
+        stated.any(|one| one == "*" || one == wanted)
     };
     match action {
         Action::Resource {
@@ -180,16 +199,18 @@ pub(crate) fn covers(rule: &Value, action: &Action) -> bool {
 }
 
 fn covers_resource(rule: &Value, resource: &str, subresource: &str) -> bool {
-    strings_at(rule, &["resources"])
-        .into_iter()
-        .any(|one| match one.split_once('/') {
-            _ if one == "*" => true,
-            None => subresource.is_empty() && one == resource,
-            Some((parent, sub)) => {
-                (parent == "*" || parent == resource) && sub == subresource && !subresource.is_empty()
-            }
-        })
+    let mut stated = list_at(rule, &["resources"]).iter().filter_map(Value::as_str);
+    stated.any(|one| match one.split_once('/') {
+        _ if one == "*" => true,
+        None => subresource.is_empty() && one == resource,
+        Some((parent, sub)) => (parent == "*" || parent == resource) && sub == subresource && !subresource.is_empty(),
+    })
 }
+
+static CLUSTER_ROLES: LazyLock<Resource> = LazyLock::new(|| resource("clusterroles"));
+static CLUSTER_ROLE_BINDINGS: LazyLock<Resource> = LazyLock::new(|| resource("clusterrolebindings"));
+static ROLES: LazyLock<Resource> = LazyLock::new(|| resource("roles"));
+static ROLE_BINDINGS: LazyLock<Resource> = LazyLock::new(|| resource("rolebindings"));
 
 fn resource(plural: &str) -> Resource {
     Resource::new("rbac.authorization.k8s.io", plural)

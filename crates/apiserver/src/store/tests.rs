@@ -146,6 +146,35 @@ fn content<'a>(objects: impl Iterator<Item = (&'a Place, &'a Arc<Value>)>) -> Mo
 }
 
 proptest! {
+    /// What a transaction finds by looking through is what it lists, whatever it has staged.
+    #[test]
+    fn objects_are_those_of_the_list(stored in prop::collection::vec(step(), 0..20), staged in prop::collection::vec(step(), 0..20)) {
+        let mut store = Store::default();
+        for step in stored {
+            if let Step::Put(ns, name, value) = step {
+                put(&mut store, &ns.to_string(), &name.to_string(), value);
+            }
+        }
+        let mut txn = Txn::new(&store);
+        for step in staged {
+            let (Step::Put(ns, name, _) | Step::Delete(ns, name)) = step;
+            let key = Key::new(&pods(), &ns.to_string(), &name.to_string());
+            let object = json!({"metadata": {"name": name.to_string(), "namespace": ns.to_string()}});
+            match step {
+                Step::Put(..) => txn.put(key, object),
+                Step::Delete(..) => txn.delete(key, object),
+            };
+        }
+        for namespace in [None, Some("1")] {
+            let (all, resource) = (txn.list(&pods(), namespace), pods());
+            let mut listed: Vec<&str> = all.iter().map(|(_, object)| object.resource_version()).collect();
+            let mut found: Vec<&str> = txn.objects(&resource, namespace).map(|object| object.resource_version()).collect();
+            listed.sort_unstable();
+            found.sort_unstable();
+            prop_assert_eq!(listed, found);
+        }
+    }
+
     /// Whatever the writes: any older list is what a model held then, and replaying the events from any
     /// revision over that list gives today's list.
     #[test]

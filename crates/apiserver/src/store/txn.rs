@@ -62,6 +62,29 @@ impl<'a> Txn<'a> {
         found.into_iter().collect()
     }
 
+    /// The same objects, staged ones last, for whoever looks for one.
+    pub(crate) fn objects<'b>(
+        &'b self,
+        resource: &'b Resource,
+        namespace: Option<&'b str>,
+    ) -> impl Iterator<Item = &'b Arc<Value>> {
+        let staged = |place: &Place| {
+            let mut newest_first = self.staged.iter().rev();
+            newest_first.find(|change| change.key.resource == *resource && change.key.place == *place)
+        };
+        let stored = self.store.list(resource, namespace);
+        let untouched = stored.filter(move |(place, _)| staged(place).is_none());
+        let changed = self.staged.iter().filter(move |change| {
+            let place = &change.key.place;
+            !change.deleted
+                && namespace.is_none_or(|wanted| place.namespace == wanted)
+                && staged(place).is_some_and(|newest| newest.revision == change.revision)
+        });
+        untouched
+            .map(|(_, object)| object)
+            .chain(changed.map(|change| &change.object))
+    }
+
     /// Every resource that may hold an object, staged ones included.
     pub(crate) fn resources(&self) -> Vec<Resource> {
         let mut all: Vec<Resource> = self.store.resources().cloned().collect();

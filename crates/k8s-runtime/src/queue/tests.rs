@@ -1,5 +1,6 @@
 use super::*;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use serde_json::json;
 
 pub(super) fn order(name: &str, value: &str) -> Order {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use super::{Change, Order, QueueFull};
 pub(super) struct Waiting {
     next_ticket: u64,
     orders: BTreeMap<Target, Entry>,
-    /// Their targets in the order in which they came.
+    /// The targets of those that are not under way, in the order in which they came.
     turns: BTreeMap<u64, Target>,
     /// Objects that are being written.
     under_way: BTreeSet<Object>,
@@ -31,7 +32,7 @@ struct Entry {
     ticket: u64,
     not_before: Instant,
     attempts: u32,
-    order: Order,
+    order: Arc<Order>,
 }
 
 /// The last write of an object that succeeded.
@@ -76,8 +77,8 @@ impl Waiting {
         let target = Target::of(&order);
         if let Some(entry) = self.orders.get_mut(&target) {
             // Its turn stays: an object that changes all the time must not wait for ever.
-            if entry.order != order {
-                entry.order = order;
+            if *entry.order != order {
+                entry.order = Arc::new(order);
                 entry.attempts = 0;
             }
             return Ok(());
@@ -95,7 +96,7 @@ impl Waiting {
             ticket: self.next_ticket,
             not_before: now,
             attempts: 0,
-            order,
+            order: Arc::new(order),
         };
         self.turns.insert(entry.ticket, target.clone());
         self.orders.insert(target, entry);
@@ -105,36 +106,41 @@ impl Waiting {
     /// The order whose turn it is, or when the next one may be due. It stays in the table until it is settled, and no other of its
     /// object has its turn before that.
     pub(super) fn next(&mut self, now: Instant, pause: Duration) -> Next {
-        let mut earliest = None;
-        let waiting = self.turns.values();
-        for target in waiting.filter(|target| !self.under_way.contains(&target.object)) {
+        let (mut earliest, mut found) = (None, None);
+        for (ticket, target) in &self.turns {
+            if self.under_way.contains(&target.object) {
+                continue;
+            }
             let entry = &self.orders[target];
             let due = match self.done.get(target) {
                 Some(done) => entry.not_before.max(done.at + pause),
                 None => entry.not_before,
             };
             if due <= now {
-                self.under_way.insert(target.object.clone());
-                return Next::Order(Box::new((target.clone(), entry.order.clone())));
+                found = Some((*ticket, Arc::clone(&entry.order)));
+                break;
             }
             earliest = Some(earliest.map_or(due, |earliest: Instant| earliest.min(due)));
+        }
+        if let Some((ticket, order)) = found
+            && let Some(target) = self.turns.remove(&ticket)
+        {
+            self.under_way.insert(target.object.clone());
+            return Next::Order(target, order);
         }
         earliest.map_or(Next::Idle, Next::At)
     }
 
-    pub(super) fn settle(&mut self, target: &Target, order: &Order, outcome: &Outcome, now: Instant) {
+    pub(super) fn settle(&mut self, target: &Target, order: &Arc<Order>, outcome: &Outcome, now: Instant) {
         self.under_way.remove(&target.object);
-        let is_newest = self.orders.get(target).is_some_and(|entry| entry.order == *order);
+        let is_newest = |entry: &Entry| Arc::ptr_eq(&entry.order, order) || *entry.order == **order;
+        let is_newest = self.orders.get(target).is_some_and(is_newest);
         match outcome {
             Outcome::Done => {
                 let fingerprint = order.change.fingerprint();
                 self.done.insert(target.clone(), Done { at: now, fingerprint });
                 self.history.push_back((now, target.clone()));
-                if is_newest {
-                    self.remove(target);
-                }
             }
-            Outcome::Refused(_) if is_newest => self.remove(target),
             Outcome::Later(_) => {
                 if let Some(entry) = self.orders.get_mut(target) {
                     entry.attempts += 1;
@@ -144,11 +150,10 @@ impl Waiting {
             }
             Outcome::Refused(_) => {}
         }
-    }
-
-    fn remove(&mut self, target: &Target) {
-        if let Some(entry) = self.orders.remove(target) {
-            self.turns.remove(&entry.ticket);
+        if is_newest && !matches!(outcome, Outcome::Later(_)) {
+            self.orders.remove(target);
+        } else if let Some(entry) = self.orders.get(target) {
+            self.turns.insert(entry.ticket, target.clone());
         }
     }
 
@@ -196,7 +201,7 @@ impl Target {
 }
 
 pub(super) enum Next {
-    Order(Box<(Target, Order)>),
+    Order(Target, Arc<Order>),
     At(Instant),
     Idle,
 }

@@ -178,8 +178,11 @@ impl<K: Resource<DynamicType = ()>, T: Clone> Conversions<K, T> {
         // Both are in the order of the keys.
         let mut before = std::mem::take(&mut self.0).into_iter().peekable();
         let conversions = watched.objects.iter().map(|(key, object)| {
-            while before.next_if(|known| known.key < *key).is_some() {}
-            let same = before.next_if(|known| Arc::ptr_eq(&known.object, object));
+            let mut same = before.next_if(|known| Arc::ptr_eq(&known.object, object));
+            if same.is_none() {
+                while before.next_if(|known| known.key < *key).is_some() {}
+                same = before.next_if(|known| Arc::ptr_eq(&known.object, object));
+            }
             same.unwrap_or_else(|| Conversion {
                 key: key.clone(),
                 object: Arc::clone(object),

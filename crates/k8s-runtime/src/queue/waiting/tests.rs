@@ -8,9 +8,9 @@ fn waiting(capacity: usize) -> Waiting {
     Waiting::new(capacity)
 }
 
-fn take(waiting: &mut Waiting, now: Instant, pause: Duration) -> Option<(Target, Order)> {
+fn take(waiting: &mut Waiting, now: Instant, pause: Duration) -> Option<(Target, Arc<Order>)> {
     match waiting.next(now, pause) {
-        Next::Order(next) => Some(*next),
+        Next::Order(target, order) => Some((target, order)),
         Next::At(_) | Next::Idle => None,
     }
 }
@@ -23,11 +23,11 @@ fn a_newer_order_takes_the_place_of_an_older_one() {
     assert_eq!(waiting.submit(order("c", "1"), now), Err(QueueFull));
     waiting.submit(order("a", "2"), now).unwrap();
     let (target, first) = take(&mut waiting, now, Duration::ZERO).unwrap();
-    assert_eq!(first, order("a", "2"), "in the place of the older one");
+    assert_eq!(*first, order("a", "2"), "in the place of the older one");
     // While it is under way a third comes, which is not lost when the second succeeds.
     waiting.submit(order("a", "3"), now).unwrap();
     waiting.settle(&target, &first, &Outcome::Done, now);
-    assert_eq!(take(&mut waiting, now, Duration::ZERO).unwrap().1, order("a", "3"));
+    assert_eq!(*take(&mut waiting, now, Duration::ZERO).unwrap().1, order("a", "3"));
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn one_object_is_written_at_most_once_a_pause_while_others_pass() {
     waiting.submit(order("a", "2"), now).unwrap();
     assert!(matches!(waiting.next(now, pause), Next::At(due) if due == now + pause));
     waiting.submit(order("b", "1"), now).unwrap();
-    assert_eq!(take(&mut waiting, now, pause).unwrap().1, order("b", "1"));
-    assert_eq!(take(&mut waiting, now + pause, pause).unwrap().1, order("a", "2"));
+    assert_eq!(*take(&mut waiting, now, pause).unwrap().1, order("b", "1"));
+    assert_eq!(*take(&mut waiting, now + pause, pause).unwrap().1, order("a", "2"));
 }
 
 #[test]
@@ -75,11 +75,11 @@ fn one_object_is_written_by_one_order_at_a_time_while_others_pass() {
         waiting.submit(order, now).unwrap();
     }
     let (target, first) = take(&mut waiting, now, Duration::ZERO).unwrap();
-    assert_eq!(first, order("a", "1"));
-    assert_eq!(take(&mut waiting, now, Duration::ZERO).unwrap().1, order("b", "1"));
+    assert_eq!(*first, order("a", "1"));
+    assert_eq!(*take(&mut waiting, now, Duration::ZERO).unwrap().1, order("b", "1"));
     assert!(take(&mut waiting, now, Duration::ZERO).is_none());
     waiting.settle(&target, &first, &Outcome::Done, now);
-    assert_eq!(take(&mut waiting, now, Duration::ZERO).unwrap().1, status);
+    assert_eq!(*take(&mut waiting, now, Duration::ZERO).unwrap().1, status);
 }
 
 #[test]
