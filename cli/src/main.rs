@@ -4,6 +4,10 @@
 
 use std::process::ExitCode;
 
+/// The embedded API server makes and drops trees of JSON all the time: see `docs/decisions/0006-an-allocator.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

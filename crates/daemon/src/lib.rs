@@ -7,10 +7,6 @@
 //!
 //! The server binds only where the daemon was told to, which by default is loopback or the pod network.
 
-//!
-//! What uses this crate also has its memory from mimalloc: the C library's allocator was an eighth of all work while a thousand
-//! services were exported, and gave back little of what such a burst took.
-
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -25,6 +21,3 @@ pub use prometheus::Registry;
 pub use readiness::Readiness;
 pub use run::run;
 pub use signal::shutdown;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
