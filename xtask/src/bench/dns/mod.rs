@@ -1,11 +1,11 @@
 //! Our name server beside NSD, Knot and BIND: the same zone, the same queries, one core each, in interleaved rounds.
 //!
 //! ```text
-//!  core 0: the server, alone, one UDP thread          core 1: dnsperf
+//!  core 0: the server, alone, one UDP thread  ── veth ──  core 1: who asks
 //! ```
 //!
-//! Each round starts every server anew, asks it first as fast as it can answer, and then 10,000 queries a second, from which the
-//! latencies are. CPU is of the server's processes while it is asked as fast as it can, divided by what it answered.
+//! Each round starts every server anew, has kxdpgun offer it more than it can answer, and then dnsperf 10,000 queries a second,
+//! from which the latencies are. CPU is of the server's processes under the first load, divided by what it answered.
 
 mod load;
 mod server;
@@ -14,6 +14,8 @@ mod zone;
 use anyhow::Context;
 use clap::Args;
 
+use super::dataplane::ground::Ground;
+
 use self::server::{Kind, Server};
 use self::zone::Material;
 use crate::report::Report;
@@ -21,8 +23,8 @@ use crate::repository;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Needs dnsperf, nsd, knot and bind9 of Debian, and installs those that are missing; none is left running. Pins the server to the
-first core and dnsperf to the second.")]
+Needs root, and knot-dnsutils, dnsperf, nsd, knot and bind9 of Debian; installs those that are missing, and leaves none running. Pins
+the server to the first core and who asks to the second, in network namespaces of their own.")]
 pub(super) struct Dns {
     /// How often every server has its turn
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -30,6 +32,9 @@ pub(super) struct Dns {
     /// Seconds that a server is asked for one figure
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// Queries a second that servers are offered: more than any of them answers
+    #[arg(long, default_value_t = 400_000, value_parser = clap::value_parser!(u32).range(1000..))]
+    offered: u32,
     /// Services in the zone
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..60_000))]
     services: u32,
@@ -67,13 +72,14 @@ impl Dns {
             .copied()
             .filter(|kind| kind.is_installed())
             .collect();
+        let ground = Ground::build()?;
         for round in 1..=self.rounds {
             eprintln!("round {round} of {}", self.rounds);
             for kind in &servers {
-                self.turn(&mut report, *kind, &small, kind.name())?;
+                self.turn(&mut report, &ground, *kind, &small, kind.name())?;
             }
             if servers.contains(&Kind::Ours) {
-                self.turn(&mut report, Kind::Ours, &large, "ours_100k")?;
+                self.turn(&mut report, &ground, Kind::Ours, &large, "ours_100k")?;
             }
         }
         for peer in ["nsd", "knot", "bind"] {
@@ -91,15 +97,22 @@ impl Dns {
         Ok(report)
     }
 
-    fn turn(&self, report: &mut Report, kind: Kind, material: &Material, name: &str) -> anyhow::Result<()> {
+    fn turn(
+        &self,
+        report: &mut Report,
+        ground: &Ground,
+        kind: Kind,
+        material: &Material,
+        name: &str,
+    ) -> anyhow::Result<()> {
         let folder = tempfile::tempdir().context("cannot make a folder for a server")?;
-        let server = Server::start(kind, material, folder.path())?;
+        let server = Server::start(kind, ground, material, folder.path())?;
         let before = server.cpu_seconds()?;
-        let full = load::as_fast_as_it_goes(server.port(), &material.queries, self.seconds)?;
+        let full = load::as_fast_as_it_goes(ground, &material.queries, self.seconds, self.offered)?;
         let cpu = server.cpu_seconds()? - before;
         report.figure(&format!("{name}.qps"), "1/s", &[full.per_second]);
         report.figure(&format!("{name}.cpu_us_per_query"), "µs", &[cpu * 1e6 / full.answered]);
-        let latencies = load::at_a_steady_rate(server.port(), &material.queries, self.seconds)?;
+        let latencies = load::at_a_steady_rate(ground, &material.queries, self.seconds)?;
         report.figure(&format!("{name}.p50_us"), "µs", &[latencies.p50]);
         report.figure(&format!("{name}.p99_us"), "µs", &[latencies.p99]);
         report.figure(&format!("{name}.rss_mb"), "MB", &[server.rss_mb()?]);

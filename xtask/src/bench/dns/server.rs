@@ -1,10 +1,11 @@
-//! The servers: installed, configured, started on the loopback and on one core, and ended with us.
+//! The servers: installed, configured, started on one core, and ended with us.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -12,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::zone::Material;
+use crate::bench::dataplane::ground::{Ground, Place};
 use crate::repository;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,31 +55,31 @@ impl Kind {
     }
 
     /// The command that serves the zone in the foreground, with one worker.
-    fn command(self, material: &Material, folder: &Path, port: u16) -> anyhow::Result<Command> {
+    fn command(self, ground: &Ground, material: &Material, folder: &Path) -> anyhow::Result<Command> {
         let config = folder.join("server.conf");
         let (dir, zone) = (folder.display(), material.zone.display());
         let text = match self {
             Self::Ours => String::new(),
             Self::Nsd => format!(
-                "server:\n  server-count: 1\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  chroot: \"\"\n  database: \"\"\n  \
+                "server:\n  server-count: 1\n  ip-address: {ADDRESS}@{PORT}\n  username: \"\"\n  chroot: \"\"\n  database: \"\"\n  \
                  zonesdir: \"{dir}\"\n  pidfile: \"{dir}/pid\"\n  xfrdfile: \"{dir}/xfrd\"\n  zonelistfile: \"{dir}/zones\"\n  \
                  minimal-responses: yes\n  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\n\
                  zone:\n  name: clusterset.local\n  zonefile: \"{zone}\"\n"
             ),
             Self::Knot => format!(
-                "server:\n  rundir: {dir}\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
+                "server:\n  rundir: {dir}\n  listen: {ADDRESS}@{PORT}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
                  database:\n  storage: {dir}\nlog:\n  - target: stderr\n    any: error\n\
                  zone:\n  - domain: clusterset.local\n    file: {zone}\n    zonefile-load: whole\n    journal-content: none\n"
             ),
             Self::Bind => format!(
-                "options {{ directory \"{dir}\"; pid-file \"{dir}/pid\"; session-keyfile \"{dir}/key\"; listen-on port {port} {{ 127.0.0.1; }};\n\
+                "options {{ directory \"{dir}\"; pid-file \"{dir}/pid\"; session-keyfile \"{dir}/key\"; listen-on port {PORT} {{ {ADDRESS}; }};\n\
                  listen-on-v6 {{ none; }}; recursion no; minimal-responses yes; dnssec-validation no; }};\ncontrols {{ }};\n\
                  zone \"clusterset.local\" {{ type primary; file \"{zone}\"; }};\n"
             ),
         };
         fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(self.program());
+        let mut command = ground.command(Place::East, "taskset", &["-c", "0"]);
+        command.arg(self.program());
         match self {
             Self::Ours => command
                 .args([
@@ -89,7 +91,7 @@ impl Kind {
                     "127.0.0.1:0",
                     "--listen",
                 ])
-                .arg(format!("127.0.0.1:{port}"))
+                .arg(format!("{ADDRESS}:{PORT}"))
                 .arg("--snapshot")
                 .arg(&material.snapshot),
             Self::Nsd => command.arg("-d").arg("-c").arg(&config),
@@ -131,24 +133,25 @@ pub(super) fn install(package: &str) -> anyhow::Result<()> {
 /// A server that answers.
 pub(super) struct Server {
     process: Child,
-    port: u16,
 }
 
 impl Server {
-    pub(super) fn start(kind: Kind, material: &Material, folder: &Path) -> anyhow::Result<Self> {
-        let port = free_port()?;
+    pub(super) fn start(kind: Kind, ground: &Ground, material: &Material, folder: &Path) -> anyhow::Result<Self> {
         let log = folder.join("log");
         let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = kind.command(material, folder, port)?;
+        let mut command = kind.command(ground, material, folder)?;
         let process = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn();
         let process = process.with_context(|| format!("cannot start {}", kind.name()))?;
-        let mut server = Self { process, port };
-        let asking = UdpSocket::bind("127.0.0.1:0")?;
-        asking.connect(("127.0.0.1", port))?;
+        let mut server = Self { process };
+        let asking = in_the_west(ground, || {
+            let asking = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            asking.connect((ADDRESS, PORT))?;
+            Ok(asking)
+        })?;
         asking.set_read_timeout(Some(Duration::from_millis(100)))?;
         let deadline = Instant::now() + PATIENCE;
         let mut response = [0; 512];
@@ -175,12 +178,8 @@ impl Server {
             {
                 return Ok(server);
             }
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    pub(super) fn port(&self) -> u16 {
-        self.port
     }
 
     /// User and system time of its processes.
@@ -242,18 +241,27 @@ impl Drop for Server {
             if matches!(self.process.try_wait(), Ok(Some(_))) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    let socket = UdpSocket::bind("127.0.0.1:0").context("cannot find a free port")?;
-    Ok(socket.local_addr()?.port())
+/// What a thread does that has entered the namespace of those who ask. A socket stays in the one that it was made in.
+fn in_the_west<T: Send>(ground: &Ground, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            ground.enter(Place::West)?;
+            work()
+        });
+        there.join().expect("it does not panic")
+    })
 }
 
+/// Where servers listen.
+pub(super) const ADDRESS: &str = "192.0.2.2";
+pub(super) const PORT: u16 = 53;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// `USER_HZ`, which is 100 on every platform that we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
