@@ -1,4 +1,4 @@
-//! In a burst of exports, names are to resolve before what is told about them is written.
+//! In a burst of exports, names are to resolve before what is told about them is written, and other clusters come before the own one.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,13 @@ pub(super) struct HoldBack {
 impl HoldBack {
     /// What of a round's writes is to be sent now. The next round wants the rest again.
     pub(super) fn sift(&mut self, mut writes: Vec<Write>, now: Instant) -> Vec<Write> {
-        let names = writes.iter().filter(|write| write.rank() == Rank::Names).count();
-        let last = match writes.iter().map(Write::rank).min() {
-            _ if names > FEW => Rank::Names,
-            Some(Rank::Names | Rank::Home) => Rank::Home,
-            Some(Rank::Words) | None => Rank::Words,
+        let ranks = || writes.iter().map(Write::rank);
+        let last = if ranks().filter(|rank| *rank == Rank::Names).count() > FEW {
+            Rank::Names
+        } else if ranks().any(|rank| rank != Rank::Words) {
+            Rank::Home
+        } else {
+            Rank::Words
         };
         let is_all = last == Rank::Words;
         if is_all || now.saturating_duration_since(*self.since.get_or_insert(now)) >= HOLD_BACK {
@@ -34,7 +36,7 @@ impl HoldBack {
     }
 }
 
-/// Up to so many exports that other clusters are told of, what is for ourselves goes with them.
+/// With up to so many writes that names need, those for the names of our own services at home go along.
 const FEW: usize = 16;
 /// The longest time.
 pub(super) const HOLD_BACK: Duration = Duration::from_secs(5);

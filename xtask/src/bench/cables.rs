@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 
-use super::dataplane::engine::{cpu_seconds, peak_rss_mb};
 use super::dataplane::ground::{Ground, Place};
 use super::dataplane::tools;
+use super::proc::{cpu_seconds, peak_rss_mb};
 use super::told::{has_told, tell, wait};
 use crate::report::Report;
 use crate::repository;

@@ -12,6 +12,7 @@ mod failover;
 mod flood;
 mod lanes;
 mod nodes;
+mod proc;
 mod told;
 
 use std::path::{Path, PathBuf};

@@ -14,9 +14,9 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use model::names::{VXLAN_LINK, VXLAN_PORT, VXLAN_VNI};
 
-use super::dataplane::engine::{cpu_seconds, peak_rss_mb};
 use super::dataplane::ground::{Ground, Place};
 use super::dataplane::tools;
+use super::proc::{cpu_seconds, peak_rss_mb};
 use super::told::{has_told, tell, wait};
 use crate::report::Report;
 use crate::repository;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::ValueEnum;
 
 use super::ground::{Ground, Place, Running};
 use super::{load, tools};
+use crate::bench::proc::{cpu_seconds, peak_rss_mb};
 
 /// What carries the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -252,31 +253,6 @@ fn wait_for_link(ground: &Ground, gateway: Place, link: &str) -> anyhow::Result<
     Ok(())
 }
 
-pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the engine has ended")?;
-    // The name in parentheses may hold anything; fields 14 and 15 count from behind it.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks: f64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok())
-        .sum();
-    Ok(ticks / TICKS_PER_SECOND)
-}
-
-pub(crate) fn peak_rss_mb(pid: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the engine has ended")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: f64 = peak
-        .and_then(|peak| peak.split_whitespace().next())
-        .context("no VmHWM")?
-        .parse()?;
-    Ok(kib * 1024.0 / 1e6)
-}
-
 /// The UDP port of every engine.
 pub(crate) const PORT: u16 = 4510;
 const PATIENCE: Duration = Duration::from_secs(15);
-/// `USER_HZ`, which is 100 on every architecture that Linux runs containers on.
-const TICKS_PER_SECOND: f64 = 100.0;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::objects::{self, NAMESPACE};
 use super::program::{Moments, Program, millis};
+use crate::bench::proc::busy_seconds;
 use crate::demo::lab::Lab;
 use crate::report::{Report, Step};
 
@@ -62,23 +63,6 @@ fn export(feed: &mut Program, names: &mut Program, services: &[String]) -> anyho
         .collect()
 }
 
-/// Seconds for which the cores of this machine have been busy since it started, all together.
-fn busy_seconds() -> anyhow::Result<f64> {
-    let stat = busy_ticks(&std::fs::read_to_string("/proc/stat")?);
-    let ticks = stat.context("/proc/stat has no line of all cores")?;
-    Ok(ticks as f64 / TICKS_PER_SECOND)
-}
-
-/// Of the line `cpu  USER NICE SYSTEM IDLE IOWAIT IRQ SOFTIRQ …` what is not idle, waiting, or taken by other guests (proc_stat(5)).
-fn busy_ticks(stat: &str) -> Option<u64> {
-    let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let ticks: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    let [user, nice, system, _idle, _waiting, irq, softirq, ..] = ticks[..] else {
-        return None;
-    };
-    Some(user + nice + system + irq + softirq)
-}
-
 /// Addresses of all name servers of west.
 fn name_servers(lab: &Lab) -> anyhow::Result<Vec<String>> {
     let get = ["kubectl", "get", "pods", "--namespace", "tombolo-system", "-o", "json"];
@@ -132,19 +116,5 @@ fn step(report: &mut Report, name: &str, started: Instant, count: usize) {
     });
 }
 
-/// `USER_HZ`, which is the same on all architectures that we are built for.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// The pod behind every exported service.
 const SERVER: &str = "server";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ticks_of_all_cores_are_read() {
-        assert_eq!(busy_ticks("cpu  10 20 30 1000 2000 40 50 60 0 0\ncpu0 1 1"), Some(150));
-        assert_eq!(busy_ticks("cpu0 1 2 3 4 5 6 7"), None);
-        assert_eq!(busy_ticks(""), None);
-    }
-}

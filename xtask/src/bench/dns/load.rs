@@ -36,52 +36,20 @@ pub(super) fn require() -> anyhow::Result<()> {
 /// More queries a second than it can answer. A query costs dnsperf as much as it costs a server, so that it would be the slower one;
 /// kxdpgun passes the network stack by.
 pub(super) fn as_fast_as_it_goes(ground: &Ground, queries: &Path, seconds: u32, offered: u32) -> anyhow::Result<Full> {
-    let (offered, port) = (offered.to_string(), PORT.to_string());
-    let seconds_text = seconds.to_string();
-    let mut command = ask(ground, KXDPGUN);
     // It pins its only thread, that of the only queue of a veth, itself.
-    command.args([
-        "-F",
-        "1",
-        "-t",
-        &seconds_text,
-        "-Q",
-        &offered,
-        "-b",
-        "32",
-        "-p",
-        &port,
-        "-I",
-        "wan-e",
-        "-i",
-    ]);
-    let text = output_of(command.arg(queries).arg(ADDRESS), "kxdpgun")?;
+    let options = format!("-F 1 -t {seconds} -Q {offered} -b 32 -p {PORT} -I wan-e -i");
+    let mut command = ground.command(Place::West, KXDPGUN, &[]);
+    command.args(options.split_whitespace()).arg(queries).arg(ADDRESS);
+    let text = output_of(&mut command, "kxdpgun")?;
     full(&text, seconds)
 }
 
 /// 10,000 queries a second, whether or not answers come: a server that stops for a while is seen.
 pub(super) fn at_a_steady_rate(ground: &Ground, queries: &Path, seconds: u32) -> anyhow::Result<Latencies> {
-    let mut command = ask(ground, "taskset");
-    command.args(["-c", "1", "dnsperf", "-s", ADDRESS, "-p", &PORT.to_string(), "-d"]);
-    command.arg(queries);
-    command.args([
-        "-l",
-        &seconds.to_string(),
-        "-t",
-        "2",
-        "-c",
-        "4",
-        "-q",
-        "10000",
-        "-Q",
-        "10000",
-        "-v",
-    ]);
+    let options = format!("-s {ADDRESS} -p {PORT} -l {seconds} -t 2 -c 4 -q 10000 -Q 10000 -v -d");
+    let mut command = ground.command(Place::West, "taskset", &["-c", "1", "dnsperf"]);
+    command.args(options.split_whitespace()).arg(queries);
     latencies(&output_of(&mut command, "dnsperf")?)
-}
-
-fn ask(ground: &Ground, program: &str) -> Command {
-    ground.command(Place::West, program, &[])
 }
 
 /// By a file, because who reads a pipe takes its time from one of the two cores, a line for each answer.

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use super::zone::Material;
 use crate::bench::dataplane::ground::{Ground, Place};
+use crate::bench::proc::cpu_seconds;
 use crate::repository;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -184,14 +185,7 @@ impl Server {
 
     /// User and system time of its processes.
     pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let mut ticks = 0.0;
-        for pid in self.processes()? {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            let (_, after) = stat.rsplit_once(") ").context("a process without a name")?;
-            let fields: Vec<&str> = after.split(' ').collect();
-            ticks += fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-        }
-        Ok(ticks / TICKS_PER_SECOND)
+        self.processes()?.into_iter().map(cpu_seconds).sum()
     }
 
     /// Resident memory of its largest process; what processes share is not counted twice.
@@ -263,8 +257,6 @@ fn in_the_west<T: Send>(ground: &Ground, work: impl FnOnce() -> anyhow::Result<T
 pub(super) const ADDRESS: &str = "192.0.2.2";
 pub(super) const PORT: u16 = 53;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// `USER_HZ`, which is 100 on every platform that we run on.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// For the first service, A: a server that has not read its zone yet does not answer it well.
 const QUERY: &[u8] = b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\
     \x09service-0\x04shop\x03svc\x0aclusterset\x05local\x00\x00\x01\x00\x01";
