@@ -43,7 +43,6 @@ pub(crate) fn is_left(name: &LabName) -> anyhow::Result<bool> {
 pub(crate) async fn demolish(name: &LabName) -> anyhow::Result<()> {
     let directory = Directory::of(name);
     let mut failures = Vec::new();
-    let namespaces = Namespace::all_of(name).context("cannot look for network namespaces")?;
     // Needs the servers, not the lab; done first, while controllers can still let go of what is deleted.
     if let Ok(lab) = Lab::open(name)
         && let Err(error) = tidy::end(lab.topology()).await
@@ -53,20 +52,17 @@ pub(crate) async fn demolish(name: &LabName) -> anyhow::Result<()> {
     // A damaged record costs nothing here: its process has a namespace to be found by.
     let records = directory.processes().unwrap_or_default();
     let recorded: Vec<ProcessId> = records.into_iter().map(|(_, record)| record.id).collect();
-    let identities: BTreeSet<Identity> = namespaces
-        .iter()
-        .filter_map(|namespace| namespace.identity().ok())
-        .collect();
-    if let Err(error) = kill_all(&identities, &recorded).await {
+    let mut identities = BTreeSet::new();
+    if let Err(error) = kill_all(name, &mut identities, &recorded).await {
         failures.push(format!("{error:#}"));
     }
-    for namespace in &namespaces {
+    for namespace in &Namespace::all_of(name).context("cannot look for network namespaces")? {
         if let Err(error) = namespace.remove() {
             failures.push(format!("the network namespace '{}': {error}", namespace.name()));
         }
     }
     // Nothing can enter now; what had just entered while the others were killed is found here.
-    if let Err(error) = kill_all(&identities, &[]).await {
+    if let Err(error) = kill_all(name, &mut identities, &[]).await {
         failures.push(format!("{error:#}"));
     }
     for mount in mounts_below(directory.path()) {
@@ -89,11 +85,14 @@ pub(crate) async fn demolish(name: &LabName) -> anyhow::Result<()> {
     )
 }
 
-/// Kills until nothing lives: what is killed may have started something in the meantime.
-async fn kill_all(namespaces: &BTreeSet<Identity>, recorded: &[ProcessId]) -> anyhow::Result<()> {
+/// Kills until nothing lives: what is killed may have started something in the meantime, in a namespace of its own, too.
+/// `namespaces` are those that the lab has, and had.
+async fn kill_all(name: &LabName, namespaces: &mut BTreeSet<Identity>, recorded: &[ProcessId]) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let own = std::process::id().cast_signed();
     loop {
+        let named = Namespace::all_of(name).context("cannot look for network namespaces")?;
+        namespaces.extend(named.iter().filter_map(|namespace| namespace.identity().ok()));
         let mut living = process::living_in(namespaces).context("cannot look for processes")?;
         living.extend(recorded.iter().filter(|process| process.is_alive()));
         living.retain(|process| process.pid != own && process.is_alive());

@@ -2,15 +2,18 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::setsid;
 
 use crate::namespace::Namespace;
+use crate::process::GO;
 
 /// Where to go, and what to become.
 #[derive(Debug, Clone, clap::Args)]
@@ -21,7 +24,7 @@ pub struct Args {
     /// The process whose network and mounts to share instead.
     #[arg(long)]
     pub process: Option<i32>,
-    /// Lead a session of one's own, and keep the machine's mounts.
+    /// Lead a session of one's own, keep the machine's mounts, and wait for the word on the standard input before all else.
     #[arg(long)]
     pub detach: bool,
     /// Program and arguments.
@@ -35,6 +38,7 @@ pub struct Args {
 /// When the place or the program is not there.
 pub fn run(args: &Args) -> anyhow::Result<Infallible> {
     if args.detach {
+        await_word()?;
         // It fails only for a leader of a group, which has a session that serves as well.
         let _ = setsid();
     }
@@ -48,8 +52,27 @@ pub fn run(args: &Args) -> anyhow::Result<Infallible> {
         join_process(process)?;
     }
     let (program, arguments) = args.argv.split_first().context("there is no program to run")?;
-    let error = Command::new(program).args(arguments).exec();
-    Err(error).with_context(|| format!("cannot run '{program}'"))
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if args.detach {
+        let log = io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("cannot share the log")?;
+        command.stdin(Stdio::null()).stdout(log);
+    }
+    Err(command.exec()).with_context(|| format!("cannot run '{program}'"))
+}
+
+/// Who starts a process of the lab gives the word when it is written down, and may be killed before.
+fn await_word() -> anyhow::Result<()> {
+    let mut word = [0; GO.len()];
+    let is_given = io::stdin().read_exact(&mut word).is_ok() && word == GO;
+    ensure!(
+        is_given,
+        "the command that started this process did not live to tell it to go on"
+    );
+    Ok(())
 }
 
 /// `/sys` of the machine shows the machine's links, so another takes its place, for this process only.

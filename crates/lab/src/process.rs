@@ -2,6 +2,9 @@
 //!
 //! A pid alone may belong to a stranger by the time somebody wants to kill it. Together with the time the kernel says the process
 //! started at, it cannot. Records of what runs lie in files, one each, and hold all that it takes to start the process again.
+//!
+//! A process becomes its program only when its record is there. Should the command that starts it be killed before, it ends,
+//! and holds the lab's lock until it has: nobody takes the lab down or makes it again while a process is on its way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,8 +16,11 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
 
 use crate::namespace::Identity;
+use crate::state::Lock;
 
 /// A process that is, or was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,12 +95,29 @@ impl ProcessId {
     }
 }
 
-impl Launch {
-    /// Starts it, in a session of its own.
+/// A process of the lab that is there, and becomes its program when it is told to. Dropped, it ends.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) id: ProcessId,
+    word: ChildStdin,
+}
+
+impl Prepared {
+    /// Lets it go on.
     ///
     /// # Errors
-    /// When the log cannot be opened or the program not be started.
-    pub async fn start(&self) -> anyhow::Result<ProcessId> {
+    /// When it has ended.
+    pub(crate) async fn go(mut self) -> io::Result<()> {
+        self.word.write_all(GO).await
+    }
+}
+
+impl Launch {
+    /// Makes the process, in a session of its own. Until it goes on or has ended, it holds `lock`.
+    ///
+    /// # Errors
+    /// When the log cannot be opened or the process not be made.
+    pub(crate) fn prepare(&self, lock: Option<&Lock>) -> anyhow::Result<Prepared> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -108,17 +131,23 @@ impl Launch {
             .arg("--")
             .args(&self.argv)
             .envs(&self.environment)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("cannot share the log")?)
+            .stdin(Stdio::piped())
+            .stdout(match lock {
+                Some(lock) => lock.share().context("cannot share the lock")?,
+                None => Stdio::null(),
+            })
             .stderr(log)
             .current_dir("/");
-        let child = command
+        let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", own.display()))?;
+        let word = child.stdin.take().context("the process has no standard input")?;
         let pid = child.id().context("the process ended at once")?;
         // The handle goes; should this process live on, the runtime still reaps the child.
         let pid = i32::try_from(pid).context("the kernel gave an impossible pid")?;
-        ProcessId::of(pid).with_context(|| format!("{} ended at once; see {}", self.argv.join(" "), self.log.display()))
+        let id = ProcessId::of(pid)
+            .with_context(|| format!("{} ended at once; see {}", self.argv.join(" "), self.log.display()))?;
+        Ok(Prepared { id, word })
     }
 }
 
@@ -176,6 +205,9 @@ pub(crate) fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     std::fs::write(&draft, contents)?;
     std::fs::rename(&draft, path)
 }
+
+/// What a prepared process reads when it may go on.
+pub(crate) const GO: &[u8] = b"go";
 
 /// State letter and start time, of proc(5)'s `stat`. The name in brackets may hold anything, brackets too.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::namespace::Namespace;
-use crate::process::{Launch, ProcessId, Record, replace_file};
+use crate::process::{Launch, Record, replace_file};
 use crate::topology::{Cluster, Host, LabName, Topology};
 
 /// A lab that is up, or was begun.
@@ -138,12 +138,15 @@ impl Lab {
     ///
     /// # Errors
     /// When it cannot be started or remembered.
-    pub(crate) async fn start(&self, name: &str, launch: Launch) -> anyhow::Result<ProcessId> {
-        let id = launch.start().await.with_context(|| format!("cannot start '{name}'"))?;
+    pub(crate) async fn start(&self, name: &str, launch: Launch, lock: Option<&Lock>) -> anyhow::Result<()> {
+        let prepared = launch.prepare(lock).with_context(|| format!("cannot start '{name}'"))?;
+        let id = prepared.id;
         let text = serde_json::to_vec_pretty(&Record { launch, id }).context("cannot write the record as JSON")?;
         let path = self.directory.record(name);
         replace_file(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(id)
+        let log = self.directory.log(name);
+        let ended = || format!("'{name}' ended at once; see {}", log.display());
+        prepared.go().await.with_context(ended)
     }
 
     /// Forgets a process that has ended and is not to be started again.

@@ -47,12 +47,12 @@ pub async fn up(topology: Topology, with_kubernetes: bool, tell: impl Fn(&str)) 
             lab.topology()
                 .clusters
                 .iter()
-                .map(|cluster| start_cluster(&lab, cluster)),
+                .map(|cluster| start_cluster(&lab, cluster, &lock)),
         )
         .await?;
         if lab.topology().broker_server.is_some() {
             let relay = role_argv("relay", &["--name", lab.name().as_str()])?;
-            start_outside(&lab, "broker", &lab.topology().broker, relay).await?;
+            start_outside(&lab, &lock, "broker", &lab.topology().broker, relay).await?;
             await_file(&lab.directory().kubeconfig("broker"), "the broker's API server").await?;
         }
         tell(&format!("{} clusters are ready", lab.topology().clusters.len()));
@@ -110,7 +110,7 @@ async fn connect(lab: &Lab, lock: &Lock) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start_cluster(lab: &Lab, cluster: &Cluster) -> anyhow::Result<()> {
+async fn start_cluster(lab: &Lab, cluster: &Cluster, lock: &Lock) -> anyhow::Result<()> {
     let name = &cluster.name;
     let kubeconfig = lab.directory().kubeconfig(name);
     let role = |role: &str, arguments: &[&str]| role_argv(role, arguments);
@@ -118,9 +118,9 @@ async fn start_cluster(lab: &Lab, cluster: &Cluster) -> anyhow::Result<()> {
     let api = format!("{name}/api");
     let is_external = cluster.server.is_some();
     if is_external {
-        start_outside(lab, &api, &cluster.api, role("relay", &lab_arguments)?).await?;
+        start_outside(lab, lock, &api, &cluster.api, role("relay", &lab_arguments)?).await?;
     } else {
-        start(lab, &api, &cluster.api, role("apiserver", &lab_arguments)?).await?;
+        start(lab, lock, &api, &cluster.api, role("apiserver", &lab_arguments)?).await?;
     }
     await_file(&kubeconfig, &format!("the API server of '{name}'")).await?;
 
@@ -129,6 +129,7 @@ async fn start_cluster(lab: &Lab, cluster: &Cluster) -> anyhow::Result<()> {
         .context("the lab's directory has a name that is no text")?;
     start(
         lab,
+        lock,
         &format!("{name}/controllers"),
         &cluster.api,
         role(
@@ -159,8 +160,8 @@ async fn start_cluster(lab: &Lab, cluster: &Cluster) -> anyhow::Result<()> {
         let node_arguments = [&lab_arguments[..], &["--node", &host.name, "--kubeconfig", kubeconfig]].concat();
         let kubelet = role("kubelet", &node_arguments)?;
         try_join(
-            start(lab, &format!("{name}/{}/kubelet", host.name), host, kubelet),
-            start(lab, &format!("{name}/{}/proxy", host.name), host, proxy.clone()),
+            start(lab, lock, &format!("{name}/{}/kubelet", host.name), host, kubelet),
+            start(lab, lock, &format!("{name}/{}/proxy", host.name), host, proxy.clone()),
         )
         .await?;
     }
@@ -183,23 +184,22 @@ fn role_argv(role: &str, arguments: &[&str]) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
-async fn start(lab: &Lab, name: &str, host: &Host, argv: Vec<String>) -> anyhow::Result<()> {
-    launch(lab, name, host, argv, false).await
+async fn start(lab: &Lab, lock: &Lock, name: &str, host: &Host, argv: Vec<String>) -> anyhow::Result<()> {
+    lab.start(name, launch(lab, name, host, argv, false), Some(lock)).await
 }
 
-async fn start_outside(lab: &Lab, name: &str, host: &Host, argv: Vec<String>) -> anyhow::Result<()> {
-    launch(lab, name, host, argv, true).await
+async fn start_outside(lab: &Lab, lock: &Lock, name: &str, host: &Host, argv: Vec<String>) -> anyhow::Result<()> {
+    lab.start(name, launch(lab, name, host, argv, true), Some(lock)).await
 }
 
-async fn launch(lab: &Lab, name: &str, host: &Host, argv: Vec<String>, is_outside: bool) -> anyhow::Result<()> {
-    let launch = Launch {
+fn launch(lab: &Lab, name: &str, host: &Host, argv: Vec<String>, is_outside: bool) -> Launch {
+    Launch {
         namespace: lab.namespace(&host.name).name().to_owned(),
         is_outside,
         argv,
         environment: BTreeMap::new(),
         log: lab.directory().log(name),
-    };
-    lab.start(name, launch).await.map(drop)
+    }
 }
 
 async fn await_file(path: &Path, whose: &str) -> anyhow::Result<()> {

@@ -5,6 +5,8 @@
 mod faults;
 mod machine;
 
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use machine::{Machine, is_root, json};
@@ -74,6 +76,36 @@ fn a_lab_killed_at_any_point_of_its_making_is_removed_and_made_again() {
         Machine::up_killed_after("tkill", pause);
         lab.down();
     }
+}
+
+#[test]
+fn a_process_that_is_on_its_way_when_its_lab_is_killed_does_not_outlive_it() {
+    if !is_root() {
+        return;
+    }
+    let lab = Machine::unmade("tway");
+    lab.up_killed_at_a_process();
+    lab.down();
+}
+
+#[test]
+fn a_process_that_is_not_told_to_go_on_never_becomes_its_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let run = |word: &[u8]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo-lab"));
+        command.args(["lab", "enter", "--detach", "--", "touch"]).arg(&file);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(word).unwrap();
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        (status.success(), String::from_utf8(stderr).unwrap())
+    };
+    let (is_success, said) = run(b"");
+    assert!(!is_success && said.contains("did not live to tell it"), "{said}");
+    assert!(!file.exists());
+    let (is_success, said) = run(b"go");
+    assert!(is_success, "{said}");
+    assert!(file.exists());
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Lab {
                 );
             }
         };
-        self.start(&name, launch).await?;
+        self.start(&name, launch, None).await?;
         Ok(true)
     }
 

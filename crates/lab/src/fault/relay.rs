@@ -36,6 +36,7 @@ impl Lab {
         self.start(
             &self.relay_name(target),
             self.relay_launch(target, &namespace, &insertion)?,
+            None,
         )
         .await?;
         self.relay_is_ready(target, &namespace, &insertion).await

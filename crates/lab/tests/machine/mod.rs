@@ -1,7 +1,9 @@
 //! A lab on this machine for a test, made by the program that is under test, and removed also when the test fails.
 
+use std::fs::Permissions;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -24,12 +26,17 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn up(name: &str, options: &[&str]) -> Self {
-        let lab = Self {
-            name: unique(name),
-            links_before: Self::links_of_the_machine(),
-        };
+        let lab = Self::unmade(name);
         lab.ok(&[&["up"], options].concat());
         lab
+    }
+
+    /// A lab that nothing is made of yet.
+    pub(crate) fn unmade(name: &str) -> Self {
+        Self {
+            name: unique(name),
+            links_before: Self::links_of_the_machine(),
+        }
     }
 
     /// Starts to make a lab, and kills that after a while.
@@ -38,6 +45,33 @@ impl Machine {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Not a wait for something: the point is to strike anywhere.
         std::thread::sleep(pause);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Kills the making of a lab that has begun to start processes, each of which leaves a child that nobody wrote down and that
+    /// takes a second to get where it should.
+    pub(crate) fn up_killed_at_a_process(&self) {
+        let directory = tempfile::tempdir().unwrap();
+        let (slow, began) = (directory.path().join("slow"), directory.path().join("began"));
+        let script = format!(
+            "#!/bin/sh\n(sleep 1; exec {} \"$@\") &\ntouch {}\nwait\n",
+            env!("CARGO_BIN_EXE_tombolo-lab"),
+            began.display()
+        );
+        std::fs::write(&slow, script).unwrap();
+        std::fs::set_permissions(&slow, Permissions::from_mode(0o755)).unwrap();
+        let mut command = Self::program(&self.name, &["up"]);
+        command
+            .env("TOMBOLO_LAB_PROGRAM", &slow)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !began.exists() {
+            assert!(Instant::now() < deadline, "no process is started");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -54,10 +88,11 @@ impl Machine {
         let needle = format!("--name\0{}\0", self.name);
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let commands = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-        let alive: Vec<Vec<u8>> = commands
-            .filter(|line| String::from_utf8_lossy(line).contains(&needle))
+        let alive: Vec<String> = commands
+            .map(|line| String::from_utf8_lossy(&line).into_owned())
+            .filter(|line| line.contains(&needle))
             .collect();
-        assert!(alive.is_empty(), "processes are left");
+        assert!(alive.is_empty(), "processes are left: {alive:?}");
     }
 
     pub(crate) fn ok(&self, arguments: &[&str]) {
