@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use clap::Parser;
-use clusterset::dns::{ClusterNames, service_views};
+use clusterset::dns::{ClusterNames, changes};
 use daemon::{Admin, Readiness, Registry};
 use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
 use model::{PrefixSet, Snapshot};
@@ -32,7 +32,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let zones = config.zones.iter().map(String::as_str);
     let zone = Zone::new(zones, None, now.as_secs() as u32, config.ttl)?;
-    let swap = Swap {
+    let mut swap = Swap {
         zone: Arc::new(ArcSwap::from_pointee(zone)),
         cluster_names: if config.strict_mcs {
             ClusterNames::Reserved
@@ -41,6 +41,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         },
         metrics: metrics.clone(),
         readiness: readiness.clone(),
+        taken: None,
+        retired: None,
     };
     let forwarder = forwarder(&config, &swap)?;
     let server = Server::bind(config.listen, config.udp_threads.into())?;
@@ -125,11 +127,15 @@ struct Swap {
     cluster_names: ClusterNames,
     metrics: Metrics,
     readiness: Readiness,
+    /// What the zone was made from.
+    taken: Option<Arc<Snapshot>>,
+    /// The zone before, so that none of the threads that answer is the last to have it, and takes it apart.
+    retired: Option<Arc<Zone>>,
 }
 
 impl Swap {
     /// Ends with the views, and never where there are none to come.
-    async fn follow(&self, views: Option<watch::Receiver<Arc<View>>>) {
+    async fn follow(&mut self, views: Option<watch::Receiver<Arc<View>>>) {
         let Some(mut views) = views else {
             return std::future::pending().await;
         };
@@ -150,15 +156,17 @@ impl Swap {
     }
 
     /// A large zone takes a while to build: beside everything else, so that queries over TCP are answered meanwhile.
-    async fn take(&self, snapshot: Arc<Snapshot>) {
+    async fn take(&mut self, snapshot: Arc<Snapshot>) {
         let (zone, cluster_names) = (self.zone.load_full(), self.cluster_names);
-        let building = tokio::task::spawn_blocking(move || zone.succeed(service_views(&snapshot, cluster_names)));
+        let before = self.taken.replace(Arc::clone(&snapshot));
+        let before = before.unwrap_or_else(|| Snapshot::empty(snapshot.cluster.clone()).into());
+        let building = tokio::task::spawn_blocking(move || zone.succeed(changes(&before, &snapshot, cluster_names)));
         if let Some(zone) = building.await.expect("building a zone does not fail") {
             self.metrics
                 .names
                 .set(i64::try_from(zone.name_count()).unwrap_or(i64::MAX));
             tracing::info!(names = zone.name_count(), "a new view of the zone");
-            self.zone.store(Arc::new(zone));
+            self.retired = Some(self.zone.swap(Arc::new(zone)));
         }
     }
 

@@ -58,13 +58,13 @@ pub(crate) fn export(snapshot: &mut Snapshot, name: &str, kind: ImportKind, addr
         endpoints: endpoints.collect(),
         ready_count: u32::try_from(addresses.len()).unwrap(),
     };
-    snapshot.exports.insert((key, export.cluster.clone()), export.into());
+    snapshot.exports.insert(export);
 }
 
 /// Gives an exported service clusterset IPs.
 pub(crate) fn import(snapshot: &mut Snapshot, name: &str, ips: &[IpAddr]) {
     let key = ServiceKey::new("shop", name);
-    let export = &snapshot.exports[&(key.clone(), "east".parse().unwrap())];
+    let export = snapshot.exports_of(&key).next().unwrap();
     let import = ImportedService {
         key: key.clone(),
         kind: ImportKind::ClusterSetIP,
@@ -75,7 +75,7 @@ pub(crate) fn import(snapshot: &mut Snapshot, name: &str, ips: &[IpAddr]) {
         internal_traffic_policy: None,
         traffic_distribution: None,
     };
-    snapshot.imports.insert(key, import.into());
+    snapshot.imports.insert(import);
 }
 
 pub(crate) fn addresses(count: u32) -> Vec<IpAddr> {

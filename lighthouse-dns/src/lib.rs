@@ -1,7 +1,7 @@
 //! The name server of `clusterset.local`.
 //!
 //! ```text
-//!  snapshot ──▶ clusterset::dns::service_views ──▶ zone::Zone ──(swapped)──▶ answer(query, zone) ◀── UDP, TCP
+//!  snapshot ──▶ clusterset::dns::changes ──▶ zone::Zone ──(swapped)──▶ answer(query, zone) ◀── UDP, TCP
 //! ```
 //!
 //! It reads the local API only, and decides nothing: [`clusterset::dns`] says which records a name has, and [`answer`] what DNS

@@ -96,7 +96,7 @@ static ZONE: LazyLock<Zone> = LazyLock::new(|| {
             endpoints: endpoints.collect(),
             ready_count: count.into(),
         };
-        snapshot.exports.insert((key, own.clone()), export.into());
+        snapshot.exports.insert(export);
     }
     let view = zone_view(&snapshot, ClusterNames::Answered);
     Zone::new(["clusterset.local", "corp.example"], Some(&view), 7, 5).expect("names of zones")

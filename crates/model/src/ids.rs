@@ -25,6 +25,11 @@ impl ClusterId {
     /// The longest id.
     pub const MAX_LEN: usize = 50;
 
+    /// The one that none comes before.
+    pub(crate) fn first() -> Self {
+        Self("0".to_owned())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

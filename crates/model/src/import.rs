@@ -1,8 +1,9 @@
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ExportedPort, ImportKind, ServiceKey, SessionAffinity};
+use crate::{ExportedPort, ImportKind, Keyed, ServiceKey, SessionAffinity};
 
 /// A service of the clusterset as the own cluster has it: what its `ServiceImport` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,18 @@ pub struct ImportedService {
     pub internal_traffic_policy: Option<String>,
     /// The exporter's `trafficDistribution`.
     pub traffic_distribution: Option<String>,
+}
+
+impl Keyed for ImportedService {
+    type Key<'a> = &'a ServiceKey;
+
+    fn key(&self) -> Self::Key<'_> {
+        &self.key
+    }
+
+    fn compare(&self, key: Self::Key<'_>) -> Ordering {
+        self.key.cmp(key)
+    }
 }
 
 /// Which clusters' endpoints a clusterset IP leads to (annotation [`crate::names::PREFER_ANNOTATION`]).

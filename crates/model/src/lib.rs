@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod by_key;
 mod cable;
 mod cluster;
 mod gateway;
@@ -25,6 +26,7 @@ mod prefix;
 mod service;
 mod snapshot;
 
+pub use by_key::{ByKey, Keyed};
 pub use cable::{CablePlan, PeerPlan, ProbeRole};
 pub use cluster::{Cluster, ClusterState, ProtocolRange};
 pub use gateway::{AddressKind, Connection, ConnectionState, Gateway, GatewayAddress, ProbeMode, Rtt};

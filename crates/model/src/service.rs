@@ -1,8 +1,9 @@
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, ServiceKey};
+use crate::{ClusterId, Keyed, ServiceKey};
 
 /// One export of one service by one cluster: what the clusterset is told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,18 @@ pub struct ExportedService {
     pub endpoints: Vec<ReadyEndpoint>,
     /// How many endpoints are ready in truth.
     pub ready_count: u32,
+}
+
+impl Keyed for ExportedService {
+    type Key<'a> = (&'a ServiceKey, &'a ClusterId);
+
+    fn key(&self) -> Self::Key<'_> {
+        (&self.key, &self.cluster)
+    }
+
+    fn compare(&self, key: Self::Key<'_>) -> Ordering {
+        self.key().cmp(&key)
+    }
 }
 
 /// Kind of an import (KEP-1645).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cluster, ClusterId, ExportedService, Gateway, GatewayId, ImportedService, NodeName, PrefixSet, ServiceKey,
+    ByKey, Cluster, ClusterId, ExportedService, Gateway, GatewayId, ImportedService, NodeName, PrefixSet, ServiceKey,
 };
 
 /// Everything a node knows of the clusterset at one moment: its own cluster's nodes, and what the mirrors say of all members.
@@ -25,11 +25,10 @@ pub struct Snapshot {
     #[serde(with = "as_list")]
     pub gateways: BTreeMap<GatewayId, Gateway>,
     /// All exports, the own cluster's included.
-    #[serde(with = "as_list")]
-    pub exports: BTreeMap<(ServiceKey, ClusterId), Arc<ExportedService>>,
+    pub exports: ByKey<ExportedService>,
     /// All imports of the own cluster.
-    #[serde(default, with = "as_list")]
-    pub imports: BTreeMap<ServiceKey, Arc<ImportedService>>,
+    #[serde(default)]
+    pub imports: ByKey<ImportedService>,
     /// Where the own cluster's clusterset IPs are.
     #[serde(default)]
     pub clusterset_range: PrefixSet,
@@ -43,8 +42,8 @@ impl Snapshot {
             nodes: BTreeMap::new(),
             clusters: BTreeMap::new(),
             gateways: BTreeMap::new(),
-            exports: BTreeMap::new(),
-            imports: BTreeMap::new(),
+            exports: ByKey::default(),
+            imports: ByKey::default(),
             clusterset_range: PrefixSet::default(),
         }
     }
@@ -52,6 +51,21 @@ impl Snapshot {
     /// The own cluster's entry.
     pub fn own(&self) -> Option<&Cluster> {
         self.clusters.get(&self.cluster)
+    }
+
+    /// Exports of one service.
+    pub fn exports_of<'a>(&'a self, key: &'a ServiceKey) -> impl Iterator<Item = &'a ExportedService> {
+        self.exports_from(key).take_while(move |export| export.key == *key)
+    }
+
+    /// Exports of one namespace.
+    pub fn exports_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a ExportedService> {
+        self.exports_from(&ServiceKey::new(namespace, ""))
+            .take_while(move |export| export.key.namespace == namespace)
+    }
+
+    fn exports_from<'a>(&'a self, key: &ServiceKey) -> impl Iterator<Item = &'a ExportedService> + use<'a> {
+        self.exports.from((key, &ClusterId::first())).iter().map(Arc::as_ref)
     }
 
     /// Gateways of one cluster.
@@ -80,58 +94,20 @@ pub struct Node {
     pub is_ready: bool,
 }
 
-/// JSON keys must be strings; these maps are keyed by what their values say anyway.
+/// JSON keys must be strings; the map is keyed by what its values say anyway.
 mod as_list {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) trait Keyed {
-        type Key: Ord;
-        fn key(&self) -> Self::Key;
-    }
+    use crate::{Gateway, GatewayId};
 
-    impl Keyed for super::Gateway {
-        type Key = super::GatewayId;
-        fn key(&self) -> Self::Key {
-            self.id.clone()
-        }
-    }
-
-    impl Keyed for super::ExportedService {
-        type Key = (super::ServiceKey, super::ClusterId);
-        fn key(&self) -> Self::Key {
-            (self.key.clone(), self.cluster.clone())
-        }
-    }
-
-    impl Keyed for super::ImportedService {
-        type Key = super::ServiceKey;
-        fn key(&self) -> Self::Key {
-            self.key.clone()
-        }
-    }
-
-    impl<T: Keyed> Keyed for Arc<T> {
-        type Key = T::Key;
-        fn key(&self) -> Self::Key {
-            self.as_ref().key()
-        }
-    }
-
-    pub(super) fn serialize<K, V: Serialize, S: Serializer>(map: &BTreeMap<K, V>, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<GatewayId, Gateway>, to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(map.values())
     }
 
-    pub(super) fn deserialize<'de, V, D>(from: D) -> Result<BTreeMap<V::Key, V>, D::Error>
-    where
-        V: Keyed + Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<V>::deserialize(from)?
-            .into_iter()
-            .map(|value| (value.key(), value))
-            .collect())
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<GatewayId, Gateway>, D::Error> {
+        let gateways = Vec::<Gateway>::deserialize(from)?.into_iter();
+        Ok(gateways.map(|gateway| (gateway.id.clone(), gateway)).collect())
     }
 }

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use clusterset::dns::{ClusterNames, service_views};
+use clusterset::dns::{ClusterNames, changes};
 use hickory_proto::rr::RecordType;
-use model::ImportKind;
+use model::{ImportKind, Snapshot};
 
 use super::{Asker, CookieSecret, Outcome, Transport, answer};
 use crate::fixture::{SECRET, addresses, export, import, query, snapshot};
@@ -54,7 +54,10 @@ fn zone(services: u32) -> Zone {
         import(&mut snapshot, &name, &[Ipv4Addr::from(0xf4a0_0000 + number).into()]);
     }
     let blank = Zone::new(["clusterset.local"], None, 1, 5).unwrap();
-    blank.succeed(service_views(&snapshot, ClusterNames::Answered)).unwrap()
+    let before = Snapshot::empty(snapshot.cluster.clone());
+    blank
+        .succeed(changes(&before, &snapshot, ClusterNames::Answered))
+        .unwrap()
 }
 
 const ROUNDS: usize = 50;

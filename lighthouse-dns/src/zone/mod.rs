@@ -1,15 +1,16 @@
 //! What answers come from: the names of the zones, and one table of records in wire form.
 //!
-//! The same table stands under every zone name, `clusterset.local` and those of `--zone`. It is built once a view, a service at a
-//! time, so that a query costs one hash and a few copies: addresses are kept as RDATA, names in lower case as they stand on the
-//! wire. All of it lies in one piece of memory, a name beside what it has: in a large zone a query costs as much as the memory that
-//! it touches and the processor has not at hand.
+//! The same table stands under every zone name, `clusterset.local` and those of `--zone`. A query costs one hash and a few copies:
+//! addresses are kept as RDATA, names in lower case as they stand on the wire, and a name beside what it has, because in a large zone a
+//! query costs as much as the memory that it touches and the processor has not at hand. The table of a new view shares all with
+//! the one before but what changed.
 
+mod batch;
 mod store;
 mod table;
 pub(crate) mod wire;
 
-use clusterset::dns::ZoneView;
+use clusterset::dns::{Change, ZoneView};
 
 pub(crate) use table::{Entry, Services, Table};
 
@@ -37,18 +38,19 @@ impl Zone {
     ) -> Result<Self, InvalidZone> {
         Ok(Self {
             origins: origins.into_iter().map(Origin::new).collect::<Result<_, _>>()?,
-            table: view.map(|view| Table::new([view])),
+            table: view.map(Table::of),
             serial,
             ttl,
         })
     }
 
-    /// The same zones with the records of another view, which comes in parts; `None` when nothing would be answered differently.
-    pub fn succeed(&self, parts: impl IntoIterator<Item = ZoneView>) -> Option<Self> {
-        let table = Some(Table::new(parts));
-        (table != self.table).then(|| Self {
+    /// The same zones after changes of their records; `None` when nothing would be answered differently.
+    pub fn succeed(&self, changes: impl IntoIterator<Item = Change>) -> Option<Self> {
+        let mut table = self.table.clone().unwrap_or_default();
+        let is_changed = table.make(changes) || self.table.is_none();
+        is_changed.then(|| Self {
             origins: self.origins.clone(),
-            table,
+            table: Some(table),
             serial: self.serial.wrapping_add(1),
             ttl: self.ttl,
         })

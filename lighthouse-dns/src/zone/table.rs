@@ -1,14 +1,14 @@
-use std::borrow::Borrow;
 use std::net::IpAddr;
 
-use clusterset::dns::{Name, Records, ZoneView};
+use clusterset::dns::{Change, Name, Records, ZoneView};
 use model::Family;
 
+use super::batch::Batch;
 use super::store::{Store, append, split};
 use super::wire;
 
-/// All records, by name.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// All records, by name. A copy costs next to nothing.
+#[derive(Debug, Clone)]
 pub(crate) struct Table {
     /// By the labels before the zone's name: what [`Entry`] reads.
     names: Store,
@@ -43,39 +43,80 @@ pub(crate) struct Service<'a> {
     pub(crate) target: &'a [u8],
 }
 
-impl Table {
-    /// The table of a view, which may come in parts. A name that DNS cannot carry is left out.
-    pub(crate) fn new(parts: impl IntoIterator<Item: Borrow<ZoneView>>) -> Self {
-        let mut table = Self::default();
-        for part in parts {
-            table.add(part.borrow());
-        }
-        // The zone itself exists, and the name of the server, which SOA and NS say.
+impl Default for Table {
+    /// The zone itself exists, and the name of the server, which SOA and NS say.
+    fn default() -> Self {
+        let mut table = Self {
+            names: Store::default(),
+            reverse: Store::default(),
+            count: 0,
+        };
         let blank = Name {
             records: Records::NonTerminal,
             services: Vec::new(),
         };
-        for name in ["", "dns", "ns.dns"] {
-            let labels = wire::relative(name).expect("a short name");
-            table.names.insert(&labels, |to| Entry::write(&blank, to));
-        }
-        table.names.shrink();
-        table.reverse.shrink();
+        let names = ["", "dns", "ns.dns"].map(|name| Change::Name(name.to_owned(), Some(blank.clone())));
+        table.make(names);
+        table
+    }
+}
+
+impl Table {
+    /// The table of a whole view.
+    pub(crate) fn of(view: &ZoneView) -> Self {
+        let mut table = Self::default();
+        let names = view.names();
+        let names = names.map(|(name, content)| Change::Name(name.to_owned(), Some(content.clone())));
+        let reverse = view.reverse();
+        let reverse = reverse.map(|(address, name)| Change::Reverse(address, Some(name.to_owned())));
+        table.make(names.chain(reverse));
         table
     }
 
-    fn add(&mut self, view: &ZoneView) {
-        for (name, content) in view.names() {
-            if let Some(labels) = wire::relative(name) {
-                self.names.insert(&labels, |to| Entry::write(content, to));
+    /// Makes changes; false when nothing is otherwise after that. A name that DNS cannot carry is left out.
+    pub(crate) fn make(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
+        let (mut names, mut reverse) = (Batch::default(), Batch::default());
+        let mut is_changed = false;
+        for change in changes {
+            match change {
+                Change::Name(name, content) => match (wire::relative(&name), content) {
+                    (Some(labels), Some(content)) => names.put(&labels, |to| Entry::write(&content, to)),
+                    (Some(labels), None) => names.remove(&labels),
+                    (None, _) => {}
+                },
+                Change::Reverse(address, name) => {
+                    let labels = name.as_deref().and_then(wire::relative);
+                    match (wire::reverse(address), labels) {
+                        (Some(address), Some(labels)) => reverse.put(&address, |to| to.extend_from_slice(&labels)),
+                        (Some(address), None) => reverse.remove(&address),
+                        (None, _) => {}
+                    }
+                }
+            }
+            if names.len() + reverse.len() == LARGEST_BATCH {
+                is_changed |= self.make_now(&mut names, &mut reverse);
             }
         }
-        for (address, name) in view.reverse() {
-            if let (Some(reverse), Some(labels)) = (wire::reverse(address), wire::relative(name)) {
-                self.reverse.insert(&reverse, |to| to.extend_from_slice(&labels));
-            }
-        }
-        self.count += view.len();
+        is_changed | self.make_now(&mut names, &mut reverse)
+    }
+
+    fn make_now(&mut self, names: &mut Batch, reverse: &mut Batch) -> bool {
+        let Self {
+            names: by_name,
+            reverse: by_address,
+            count,
+        } = self;
+        let mut is_changed = false;
+        by_name.make(names, |before, after| {
+            is_changed = true;
+            let has_records =
+                |content: Option<&[u8]>| usize::from(content.is_some_and(|content| Entry::read(content).has_records()));
+            *count = *count + has_records(after) - has_records(before);
+        });
+        by_address.make(reverse, |_, _| is_changed = true);
+        names.clear();
+        reverse.clear();
+        is_changed
     }
 
     /// How many names have records.
@@ -114,6 +155,10 @@ impl<'a> Entry<'a> {
                 append(to, |to| to.extend_from_slice(&target));
             }
         }
+    }
+
+    fn has_records(&self) -> bool {
+        self.is_dead || !self.v4.is_empty() || !self.v6.is_empty() || !self.services.0.is_empty()
     }
 
     fn read(content: &'a [u8]) -> Self {
@@ -187,3 +232,6 @@ impl<'a> Services<'a> {
         })
     }
 }
+
+/// Changes that are in memory at a time.
+const LARGEST_BATCH: usize = 1 << 16;

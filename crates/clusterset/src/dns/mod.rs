@@ -1,8 +1,8 @@
 //! Which records every name of the clusterset zone has.
 //!
 //! [`zone_view`] turns a snapshot into a [`ZoneView`]: a table from name to [`Records`] that needs no thought to answer from.
-//! [`service_views`] gives the same a service at a time. Names are relative to the zone and lower case, so `cart.shop.svc` stands
-//! for `cart.shop.svc.clusterset.local`.
+//! [`changes`] says what to do to the zone of one snapshot so that it is that of another. Names are relative to the zone and lower
+//! case, so `cart.shop.svc` stands for `cart.shop.svc.clusterset.local`.
 //!
 //! | name | addresses |
 //! |---|---|
@@ -19,15 +19,18 @@
 //! A cluster is live when it is our own, or when one of our gateways has a usable cable to it. A name whose clusters are all dead,
 //! or without a ready endpoint, stays in the table as [`Records::Dead`], so that it can be denied for a second only.
 
+mod changes;
 mod services;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use model::{ClusterId, ClusterState, ExportedService, ImportKind, ReadyEndpoint, Snapshot};
+use model::{
+    ClusterId, ClusterState, ExportedService, ImportKind, ImportedService, ReadyEndpoint, ServiceKey, Snapshot,
+};
 
+pub use changes::{Change, changes};
 pub use view::{Name, Records, ServiceAddress, ZoneView};
 
 /// Whether `<cluster>.<svc>.<ns>.svc` leads to one cluster's service. The MCS DNS specification reserves these names.
@@ -44,42 +47,35 @@ pub enum ClusterNames {
 pub fn zone_view(snapshot: &Snapshot, cluster_names: ClusterNames) -> ZoneView {
     let mut view = ZoneView::default();
     view.insert("", Records::NonTerminal);
-    for part in service_views(snapshot, cluster_names) {
-        view.extend(part);
+    let live = live_clusters(snapshot);
+    let keys: BTreeSet<&ServiceKey> = snapshot.exports.iter().map(|export| &export.key).collect();
+    for key in keys {
+        view.extend(service_view(snapshot, key, &live, cluster_names));
     }
     view
 }
 
-/// What each service has in the zone, one after the other: a zone of many thousand names need not be in memory as text. The names
-/// above a service's own are in the views of other services too, always as [`Records::NonTerminal`].
-pub fn service_views(snapshot: &Snapshot, cluster_names: ClusterNames) -> impl Iterator<Item = ZoneView> {
-    let live = live_clusters(snapshot);
-    // They are in order of their services.
-    let mut exports = snapshot.exports.values().map(Arc::as_ref).peekable();
-    std::iter::from_fn(move || {
-        let first = exports.next()?;
-        let mut of_service = vec![first];
-        of_service.extend(std::iter::from_fn(|| exports.next_if(|export| export.key == first.key)));
-        // The oldest comes first, which is the order of precedence.
-        of_service.sort_by_key(|export| (export.exported_at, &export.cluster));
-        Some(service_view(snapshot, &of_service, &live, cluster_names))
-    })
-}
-
+/// What a service has in the zone, and the names above, which it shares with others, as [`Records::NonTerminal`]. Nothing when
+/// nobody exports it.
 fn service_view(
     snapshot: &Snapshot,
-    exports: &[&ExportedService],
+    key: &ServiceKey,
     live: &BTreeSet<ClusterId>,
     cluster_names: ClusterNames,
 ) -> ZoneView {
     let mut view = ZoneView::default();
-    let key = &exports[0].key;
-    let name = format!("{}.{}.svc", key.name, key.namespace);
-    for export in exports {
+    let mut exports: Vec<_> = snapshot.exports_of(key).collect();
+    if exports.is_empty() {
+        return view;
+    }
+    // The oldest comes first, which is the order of precedence.
+    exports.sort_by_key(|export| (export.exported_at, &export.cluster));
+    let name = service_name(key);
+    for export in &exports {
         let is_live = live.contains(&export.cluster) && export.ready_count > 0;
         insert_cluster(&mut view, &name, export, is_live, cluster_names);
     }
-    insert_service(&mut view, &name, snapshot, exports, live);
+    insert_service(&mut view, &name, snapshot, &exports, live);
     view.keep_above_live();
     view
 }
@@ -112,10 +108,7 @@ fn insert_service(
 ) {
     let import = snapshot.imports.get(&exports[0].key);
     // The clusterset IP holds whatever is live; the client's node refuses what leads nowhere.
-    if let Some(import) = import
-        && import.kind == ImportKind::ClusterSetIP
-        && !import.ips.is_empty()
-    {
+    if let Some(import) = import.filter(|import| is_routed(import)) {
         view.insert(name, Records::All(import.ips.clone()));
         services::insert(view, name, &import.ports);
         for address in &import.ips {
@@ -195,6 +188,15 @@ fn insert_cluster(
     }
 }
 
+/// Whether connections to the service go by its clusterset IPs.
+fn is_routed(import: &ImportedService) -> bool {
+    import.kind == ImportKind::ClusterSetIP && !import.ips.is_empty()
+}
+
+fn service_name(key: &ServiceKey) -> String {
+    format!("{}.{}.{SERVICES}", key.name, key.namespace)
+}
+
 fn cluster_name(export: &ExportedService, service: &str) -> String {
     format!("{}.{service}", export.cluster)
 }
@@ -206,6 +208,9 @@ fn host_label(endpoint: &ReadyEndpoint) -> String {
         None => endpoint.address.to_string().replace(['.', ':'], "-"),
     }
 }
+
+/// All names of services are below this.
+const SERVICES: &str = "svc";
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ fn id(text: &str) -> ClusterId {
 }
 
 /// East's view, with cables to these clusters in these states.
-fn snapshot(cables: &[(&str, ConnectionState)]) -> Snapshot {
+pub(super) fn snapshot(cables: &[(&str, ConnectionState)]) -> Snapshot {
     let mut snapshot = Snapshot::empty(id("east"));
     for name in ["east", "west", "north"] {
         let cluster = Cluster {
@@ -47,11 +47,22 @@ fn snapshot(cables: &[(&str, ConnectionState)]) -> Snapshot {
 }
 
 fn export(snapshot: &mut Snapshot, cluster: &str, age: i64, kind: ImportKind, addresses: &[&str]) {
+    export_of(snapshot, ServiceKey::new("shop", "cart"), cluster, age, kind, addresses);
+}
+
+pub(super) fn export_of(
+    snapshot: &mut Snapshot,
+    key: ServiceKey,
+    cluster: &str,
+    age: i64,
+    kind: ImportKind,
+    addresses: &[&str],
+) {
     let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
     let is_headless = kind == ImportKind::Headless;
     let export = ExportedService {
         cluster: id(cluster),
-        key: ServiceKey::new("shop", "cart"),
+        key,
         kind,
         ports: vec![],
         ip_families: vec![],
@@ -68,9 +79,7 @@ fn export(snapshot: &mut Snapshot, cluster: &str, age: i64, kind: ImportKind, ad
             .collect(),
         ready_count: u32::try_from(addresses.len()).unwrap(),
     };
-    snapshot
-        .exports
-        .insert((export.key.clone(), export.cluster.clone()), export.into());
+    snapshot.exports.insert(export);
 }
 
 fn v4(view: &ZoneView, name: &str, turn: usize) -> Vec<String> {
@@ -82,7 +91,7 @@ fn v4(view: &ZoneView, name: &str, turn: usize) -> Vec<String> {
         .collect()
 }
 
-const USABLE: ConnectionState = ConnectionState::Connected;
+pub(super) const USABLE: ConnectionState = ConnectionState::Connected;
 
 #[test]
 fn the_own_cluster_comes_first() {
@@ -116,7 +125,7 @@ fn remote_clusters_take_turns_and_dead_ones_are_out() {
 fn a_service_without_a_ready_endpoint_anywhere_is_dead() {
     let mut snapshot = snapshot(&[("west", USABLE)]);
     export(&mut snapshot, "west", 1, ImportKind::ClusterSetIP, &["10.2.0.1"]);
-    for export in snapshot.exports.values_mut().map(Arc::make_mut) {
+    for export in snapshot.exports.iter_mut() {
         export.ready_count = 0;
     }
     assert_eq!(
@@ -181,7 +190,10 @@ fn srv(view: &ZoneView, name: &str) -> Vec<String> {
 }
 
 fn import(snapshot: &mut Snapshot, ips: &[&str], ports: Vec<ExportedPort>) {
-    let key = ServiceKey::new("shop", "cart");
+    import_of(snapshot, ServiceKey::new("shop", "cart"), ips, ports);
+}
+
+pub(super) fn import_of(snapshot: &mut Snapshot, key: ServiceKey, ips: &[&str], ports: Vec<ExportedPort>) {
     let import = ImportedService {
         key: key.clone(),
         kind: ImportKind::ClusterSetIP,
@@ -192,7 +204,7 @@ fn import(snapshot: &mut Snapshot, ips: &[&str], ports: Vec<ExportedPort>) {
         internal_traffic_policy: None,
         traffic_distribution: None,
     };
-    snapshot.imports.insert(key, import.into());
+    snapshot.imports.insert(import);
 }
 
 #[test]
@@ -228,7 +240,7 @@ fn equal_service_records_are_one_and_unnamed_ports_are_at_the_bare_name_only() {
 fn headless_service_records_lead_to_each_endpoint_and_the_port_it_listens_on() {
     let mut snapshot = snapshot(&[("west", USABLE)]);
     export(&mut snapshot, "west", 1, ImportKind::Headless, &["10.2.0.1", "fd02::2"]);
-    for export in snapshot.exports.values_mut().map(Arc::make_mut) {
+    for export in snapshot.exports.iter_mut() {
         export.ports = vec![port("redis", Protocol::Tcp, 6379)];
         export.endpoints[0].hostname = Some("Redis-0".to_owned());
         export.endpoints[0].ports = vec![("redis".to_owned(), 16379)];
@@ -281,7 +293,7 @@ fn rule_22_a_headless_name_has_one_service_record_for_each_endpoint() {
         ImportKind::Headless,
         &["10.2.0.1", "10.2.0.2"],
     );
-    for export in snapshot.exports.values_mut().map(Arc::make_mut) {
+    for export in snapshot.exports.iter_mut() {
         export.ports = vec![port("tcp", Protocol::Tcp, 42), port("udp", Protocol::Udp, 42)];
         export.endpoints[0].hostname = Some("web-0".to_owned());
     }

@@ -105,9 +105,29 @@ impl ZoneView {
         self.len() == 0
     }
 
+    /// Makes a change, for tests.
+    #[cfg(test)]
+    pub(super) fn make(&mut self, change: super::Change) {
+        use super::Change;
+        match change {
+            Change::Name(name, Some(content)) => drop(self.names.insert(name, content)),
+            Change::Name(name, None) => drop(self.names.remove(&name)),
+            Change::Reverse(address, Some(name)) => drop(self.reverse.insert(address, name)),
+            Change::Reverse(address, None) => drop(self.reverse.remove(&address)),
+        }
+    }
+
+    /// All that one name has, as [`lookup`](Self::lookup) and [`services`](Self::services) say.
+    pub(super) fn name(&self, name: &str) -> Option<&Name> {
+        self.names.get(name)
+    }
+
+    /// Adds the view of a service that comes after all that is here.
     pub(super) fn extend(&mut self, other: Self) {
         self.names.extend(other.names);
-        self.reverse.extend(other.reverse);
+        for (address, name) in other.reverse {
+            self.reverse.entry(address).or_insert(name);
+        }
     }
 
     pub(super) fn insert(&mut self, name: &str, records: Records) {

@@ -25,7 +25,7 @@ pub struct Backend {
 pub fn vips(snapshot: &Snapshot, me: &Node, ways: &Ways) -> Vips {
     let here = Here::of(snapshot, me, ways);
     let mut elements = VipElements::default();
-    let imports = snapshot.imports.values();
+    let imports = snapshot.imports.iter();
     for import in imports.filter(|import| import.kind == ImportKind::ClusterSetIP) {
         let exports = here.exports(snapshot, import);
         for address in import.ips.iter().filter(|ip| snapshot.clusterset_range.contains(**ip)) {
@@ -108,11 +108,9 @@ impl<'a> Here<'a> {
     }
 
     /// Exports that count: of the import's kind, by live clusters.
-    fn exports<'s>(&self, snapshot: &'s Snapshot, import: &ImportedService) -> Vec<&'s ExportedService> {
-        let exports = snapshot.exports.range((import.key.clone(), first_cluster())..);
-        exports
-            .take_while(|((key, _), _)| *key == import.key)
-            .map(|(_, export)| export.as_ref())
+    fn exports<'s>(&self, snapshot: &'s Snapshot, import: &'s ImportedService) -> Vec<&'s ExportedService> {
+        snapshot
+            .exports_of(&import.key)
             .filter(|export| export.kind == import.kind && self.live.contains(&export.cluster))
             .collect()
     }
@@ -229,11 +227,6 @@ pub fn rtt_class(p50_us: u32) -> u32 {
 #[expect(clippy::cast_precision_loss, reason = "counts of endpoints are small")]
 fn share(count: usize, among: usize) -> f64 {
     count as f64 / among as f64
-}
-
-/// No id comes before it.
-fn first_cluster() -> ClusterId {
-    "0".parse().expect("a digit is a cluster id")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use k8s_api::mcs::ServiceImport;
 use k8s_api::{Cluster, ConvertError, ExportedService, Gateway, clusterset_range, mirror_name, node_from};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Resource, ResourceExt};
-use model::{ClusterId, ClusterState, ImportedService, Snapshot, names};
+use model::{ByKey, ClusterId, ClusterState, ImportedService, Keyed, Snapshot, names};
 
 use super::sources::Latest;
 use super::{Freshness, View};
@@ -18,8 +18,8 @@ use crate::watched::{Link, ObjectKey, Watched};
 pub(super) struct Assembler {
     clusters: Conversions<Cluster, model::Cluster>,
     gateways: Conversions<Gateway, model::Gateway>,
-    exports: Conversions<ExportedService, Arc<model::ExportedService>>,
-    imports: Conversions<ServiceImport, Arc<ImportedService>>,
+    exports: Collected<ExportedService, model::ExportedService>,
+    imports: Collected<ServiceImport, ImportedService>,
     nodes: Conversions<Node, model::Node>,
 }
 
@@ -77,24 +77,20 @@ impl Assembler {
         });
         snapshot.gateways = gateways.map(|gateway| (gateway.id.clone(), gateway)).collect();
         if let Some(watched) = &latest.exports {
-            let exports = self.exports.of(watched, &mut malformed, |object| {
+            snapshot.exports = self.exports.of(watched, &mut malformed, |object| {
                 let export = model::ExportedService::try_from(object)?;
                 named(
                     "ExportedService",
                     object,
                     &mirror_name(&export.cluster, &export.key.broker_name()),
                 )?;
-                Ok(Arc::new(export))
+                Ok(export)
             });
-            snapshot.exports = exports
-                .map(|export| ((export.key.clone(), export.cluster.clone()), export))
-                .collect();
         }
         if let Some(watched) = &latest.imports {
-            let imports = self.imports.of(watched, &mut malformed, |object| {
-                ImportedService::try_from(object).map(Arc::new)
-            });
-            snapshot.imports = imports.map(|import| (import.key.clone(), import)).collect();
+            snapshot.imports = self
+                .imports
+                .of(watched, &mut malformed, |object| ImportedService::try_from(object));
         }
         if let Some(watched) = &latest.nodes {
             let nodes = self.nodes.of(watched, &mut malformed, node_from);
@@ -155,7 +151,9 @@ fn without_the_departed(snapshot: &mut Snapshot) {
         .map(|cluster| cluster.id.clone())
         .collect();
     snapshot.gateways.retain(|id, _| !evicted.contains(&id.cluster));
-    snapshot.exports.retain(|(_, cluster), _| !evicted.contains(cluster));
+    if !evicted.is_empty() {
+        snapshot.exports.retain(|export| !evicted.contains(&export.cluster));
+    }
 }
 
 /// Objects of one kind, each with what became of it.
@@ -175,21 +173,40 @@ impl<K: Resource<DynamicType = ()>, T: Clone> Conversions<K, T> {
         malformed: &mut Vec<ConvertError>,
         convert: impl Fn(&K) -> Result<T, ConvertError>,
     ) -> impl Iterator<Item = T> {
+        self.follow(watched, malformed, convert, |_| (), |_| ());
+        self.0.iter().filter_map(|known| known.result.as_ref().ok().cloned())
+    }
+
+    /// Takes the objects in, and tells what is gone and what has come.
+    fn follow(
+        &mut self,
+        watched: &Watched<K>,
+        malformed: &mut Vec<ConvertError>,
+        convert: impl Fn(&K) -> Result<T, ConvertError>,
+        mut gone: impl FnMut(T),
+        mut come: impl FnMut(&T),
+    ) {
         // Both are in the order of the keys.
         let mut before = std::mem::take(&mut self.0).into_iter().peekable();
+        let mut forget = |known: Conversion<K, T>| known.result.into_iter().for_each(&mut gone);
         let conversions = watched.objects.iter().map(|(key, object)| {
             let mut same = before.next_if(|known| Arc::ptr_eq(&known.object, object));
             if same.is_none() {
-                while before.next_if(|known| known.key < *key).is_some() {}
+                std::iter::from_fn(|| before.next_if(|known| known.key < *key)).for_each(&mut forget);
                 same = before.next_if(|known| Arc::ptr_eq(&known.object, object));
             }
-            same.unwrap_or_else(|| Conversion {
-                key: key.clone(),
-                object: Arc::clone(object),
-                result: convert(object),
+            same.unwrap_or_else(|| {
+                let result = convert(object);
+                result.iter().for_each(&mut come);
+                Conversion {
+                    key: key.clone(),
+                    object: Arc::clone(object),
+                    result,
+                }
             })
         });
         self.0 = conversions.collect();
+        before.for_each(forget);
         malformed.extend(watched.malformed.iter().map(|(key, why)| ConvertError {
             kind: kind_name::<K>(),
             name: key.to_string(),
@@ -197,13 +214,48 @@ impl<K: Resource<DynamicType = ()>, T: Clone> Conversions<K, T> {
             why: why.clone(),
         }));
         malformed.extend(self.0.iter().filter_map(|known| known.result.as_ref().err().cloned()));
-        self.0.iter().filter_map(|known| known.result.as_ref().ok().cloned())
     }
 }
 
 impl<K, T> Default for Conversions<K, T> {
     fn default() -> Self {
         Self(Vec::new())
+    }
+}
+
+/// Objects of one kind of which there may be thousands: what they are is changed, not collected anew.
+struct Collected<K, T> {
+    conversions: Conversions<K, Arc<T>>,
+    all: ByKey<T>,
+}
+
+impl<K: Resource<DynamicType = ()>, T: Keyed> Collected<K, T> {
+    /// As [`Conversions::of`].
+    fn of(
+        &mut self,
+        watched: &Watched<K>,
+        malformed: &mut Vec<ConvertError>,
+        convert: impl Fn(&K) -> Result<T, ConvertError>,
+    ) -> ByKey<T> {
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        self.conversions.follow(
+            watched,
+            malformed,
+            |object| convert(object).map(Arc::new),
+            |one| gone.push(one),
+            |one| come.push(Arc::clone(one)),
+        );
+        self.all = self.all.after(&gone, &come);
+        self.all.clone()
+    }
+}
+
+impl<K, T> Default for Collected<K, T> {
+    fn default() -> Self {
+        Self {
+            conversions: Conversions::default(),
+            all: ByKey::default(),
+        }
     }
 }
 
@@ -280,5 +332,69 @@ mod tests {
         watched.objects.extend([a]);
         watched.objects.remove(&b.0);
         assert_eq!(look(&watched), said("ac", "a"), "what was gone is forgotten");
+    }
+
+    /// What a namespace is, as far as this test goes: its last letter is what it is known by.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Letter(String);
+
+    impl Keyed for Letter {
+        type Key<'a> = &'a str;
+
+        fn key(&self) -> &str {
+            &self.0[self.0.len() - 1..]
+        }
+
+        fn compare(&self, key: &str) -> std::cmp::Ordering {
+            self.key().cmp(key)
+        }
+    }
+
+    #[test]
+    fn a_collection_follows_its_objects_in_an_order_of_its_own() {
+        let mut watched = Watched {
+            objects: BTreeMap::new(),
+            malformed: BTreeMap::new(),
+            link: Link::Live,
+        };
+        let mut collected = Collected::<Namespace, Letter>::default();
+        let mut look = |change: &dyn Fn(&mut BTreeMap<ObjectKey, Arc<Namespace>>)| {
+            change(&mut watched.objects);
+            let mut malformed = Vec::new();
+            let all = collected.of(&watched, &mut malformed, |object| {
+                let name = object.labels().get("is").cloned().unwrap_or(object.name_any());
+                named("Namespace", object, name.trim_start_matches('!')).map(|()| Letter(name))
+            });
+            let names: Vec<&str> = all.iter().map(|one| one.0.as_str()).collect();
+            (names.join(" "), malformed.len())
+        };
+        let labelled = |name: &str, is: &str| {
+            let (key, mut object) = namespace(name);
+            Arc::make_mut(&mut object).metadata.labels = Some(BTreeMap::from([("is".to_owned(), is.to_owned())]));
+            (key, object)
+        };
+        let said = |names: &str, malformed| (names.to_owned(), malformed);
+        let [ac, bb, ca] = ["ac", "bb", "ca"].map(namespace);
+        assert_eq!(
+            look(&|objects| objects.extend([ac.clone(), bb.clone(), ca.clone()])),
+            said("ca bb ac", 0)
+        );
+        assert_eq!(look(&|_| ()), said("ca bb ac", 0));
+        assert_eq!(
+            look(&|objects| objects.extend([labelled("bb", "!bb")])),
+            said("ca !bb ac", 0),
+            "changed"
+        );
+        assert_eq!(
+            look(&|objects| objects.extend([labelled("ca", "x")])),
+            said("!bb ac", 1),
+            "now malformed"
+        );
+        assert_eq!(look(&|objects| drop(objects.remove(&ac.0))), said("!bb", 1), "gone");
+        assert_eq!(
+            look(&|objects| objects.extend([ac.clone(), ca.clone()])),
+            said("ca !bb ac", 0),
+            "back"
+        );
     }
 }

@@ -282,13 +282,11 @@ fn leads_to(simulation: &Simulation, cluster: &str, port: u16) -> Option<BTreeSe
     snapshot.clusterset_range = k8s_api::clusterset_range(world.own_cluster().unwrap()).unwrap();
     for export in &world.local.exported {
         let export = model::ExportedService::try_from(export.as_ref()).unwrap();
-        snapshot
-            .exports
-            .insert((export.key.clone(), export.cluster.clone()), export.into());
+        snapshot.exports.insert(export);
     }
     for import in &world.local.imports {
         let import = ImportedService::try_from(import.as_ref()).unwrap();
-        snapshot.imports.insert(import.key.clone(), import.into());
+        snapshot.imports.insert(import);
     }
     // Every other member is connected.
     let mut gateway: model::Gateway = world.local.gateways[0].as_ref().try_into().unwrap();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use model::{
@@ -76,6 +77,7 @@ fn snapshot(services: u32) -> Snapshot {
         created: (0, String::new()),
     };
     snapshot.clusters.insert(own.clone(), cluster);
+    let (mut exports, mut imports) = (Vec::new(), Vec::new());
     for number in 0..services {
         let key = ServiceKey::new("shop", name(number));
         let port = ExportedPort {
@@ -106,9 +108,11 @@ fn snapshot(services: u32) -> Snapshot {
             internal_traffic_policy: None,
             traffic_distribution: None,
         };
-        snapshot.exports.insert((key.clone(), own.clone()), export.into());
-        snapshot.imports.insert(key, import.into());
+        exports.push(Arc::new(export));
+        imports.push(Arc::new(import));
     }
+    snapshot.exports = exports.into_iter().collect();
+    snapshot.imports = imports.into_iter().collect();
     snapshot
 }
 

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use model::{Connection, ConnectionState, Gateway, PrefixSet, Rtt, ServiceKey};
 
 use super::*;
@@ -73,18 +71,14 @@ fn snapshot(exports: Vec<ExportedService>) -> Snapshot {
         internal_traffic_policy: None,
         traffic_distribution: None,
     };
-    snapshot.imports.insert(import.key.clone(), import.into());
-    for export in exports {
-        snapshot
-            .exports
-            .insert((export.key.clone(), export.cluster.clone()), export.into());
-    }
+    snapshot.imports.insert(import);
+    exports.into_iter().for_each(|export| snapshot.exports.insert(export));
     snapshot.clusterset_range = PrefixSet::parse(["244.174.0.0/16"]).unwrap();
     snapshot
 }
 
 fn import(snapshot: &mut Snapshot) -> &mut ImportedService {
-    Arc::make_mut(snapshot.imports.values_mut().next().unwrap())
+    snapshot.imports.iter_mut().next().unwrap()
 }
 
 /// A node of east whose pods are `10.1.0.0/30`.
@@ -116,9 +110,8 @@ fn the_own_clusters_pods_come_first_and_all_others_stand_in() {
     assert_eq!(leads_to(&world, 80), texts(&["10.1.0.1:8080"]));
     let own = world
         .exports
-        .values_mut()
+        .iter_mut()
         .find(|export| export.cluster == id("east"))
-        .map(Arc::make_mut)
         .unwrap();
     own.endpoints.clear();
     own.ready_count = 0;
@@ -212,7 +205,7 @@ fn a_cluster_weighs_as_much_as_it_has_endpoints() {
     };
     let weights: BTreeMap<&str, f64> = world
         .exports
-        .values()
+        .iter()
         .map(|export| (export.cluster.as_str(), weight(export).round()))
         .collect();
     assert_eq!(weights, BTreeMap::from([("north", 100.0), ("west", 300.0)]));
