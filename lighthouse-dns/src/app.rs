@@ -165,7 +165,8 @@ impl Swap {
             self.metrics
                 .names
                 .set(i64::try_from(zone.name_count()).unwrap_or(i64::MAX));
-            tracing::info!(names = zone.name_count(), "a new view of the zone");
+            // There may be dozens a second.
+            tracing::debug!(names = zone.name_count(), "a new view of the zone");
             self.retired = Some(self.zone.swap(Arc::new(zone)));
         }
     }

@@ -1,6 +1,9 @@
 use super::*;
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use crate::fixture;
+use clusterset::dns::{ClusterNames, changes};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
+use model::{ImportKind, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -16,13 +19,13 @@ fn start() -> SocketAddr {
 }
 
 fn start_with(rate_limit: u32) -> SocketAddr {
-    let zone = Zone::new(["clusterset.local"], Some(&crate::fixture::view()), 1, 5).unwrap();
+    let zone = Zone::new(["clusterset.local"], Some(&fixture::view()), 1, 5).unwrap();
+    start_from(Arc::new(ArcSwap::from_pointee(zone)), rate_limit)
+}
+
+fn start_from(zone: Arc<ArcSwap<Zone>>, rate_limit: u32) -> SocketAddr {
     let registry = prometheus::Registry::new();
-    let shared = Shared::new(
-        Arc::new(ArcSwap::from_pointee(zone)),
-        Metrics::register(&registry).unwrap(),
-        rate_limit,
-    );
+    let shared = Shared::new(zone, Metrics::register(&registry).unwrap(), rate_limit);
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
     let address = server.address().unwrap();
     tokio::spawn(server.run(shared));
@@ -50,6 +53,45 @@ async fn rubbish_and_then_a_query_over_udp() {
     tokio::time::timeout(Duration::from_secs(10), answered)
         .await
         .expect("an answer");
+}
+
+#[tokio::test]
+async fn after_a_swap_nothing_is_answered_from_the_zone_before() {
+    let mut before = fixture::snapshot();
+    fixture::export(&mut before, "cart", ImportKind::ClusterSetIP, &[]);
+    let zone = Arc::new(ArcSwap::from_pointee(
+        Zone::new(["clusterset.local"], None, 1, 5).unwrap(),
+    ));
+    let server = start_from(Arc::clone(&zone), 0);
+    let ask = async |name: &str, kind: RecordType| {
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.connect(server).await.unwrap();
+        client.send(&fixture::query(name, kind, None)).await.unwrap();
+        let mut buffer = [0; 1500];
+        let length = tokio::time::timeout(Duration::from_secs(10), client.recv(&mut buffer));
+        let length = length.await.expect("an answer").unwrap();
+        Message::from_vec(&buffer[..length]).unwrap()
+    };
+    let mut empty = Some(Snapshot::empty(before.cluster.clone()));
+    for turn in 1..=300 {
+        let mut after = before.clone();
+        let address = IpAddr::from(Ipv4Addr::from(0xf300_0000 + turn));
+        fixture::import(&mut after, "cart", &[address]);
+        let known = empty.take().unwrap_or(before);
+        let next = zone.load().succeed(changes(&known, &after, ClusterNames::Answered));
+        zone.store(Arc::new(next.expect("the address is another one")));
+        before = after;
+        // Each comes from a port of its own, so that both threads are asked.
+        let response = ask("cart.shop.svc.clusterset.local.", RecordType::A).await;
+        assert_eq!(response.answers[0].data.to_string(), address.to_string());
+        let old = Name::from(IpAddr::from(Ipv4Addr::from(0xf300_0000 + turn - 1)));
+        let response = ask(&old.to_ascii(), RecordType::PTR).await;
+        assert_eq!(
+            response.metadata.response_code,
+            ResponseCode::Refused,
+            "{old} is nobody's"
+        );
+    }
 }
 
 #[tokio::test]
@@ -112,7 +154,7 @@ async fn exchange_udp(client: &UdpSocket, server: SocketAddr, query: &[u8]) -> M
 async fn what_is_cut_over_udp_is_whole_over_tcp() {
     let server = start();
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let asked = crate::fixture::query("many.shop.svc.clusterset.local.", RecordType::A, Some(65_000));
+    let asked = fixture::query("many.shop.svc.clusterset.local.", RecordType::A, Some(65_000));
     let cut = exchange_udp(&client, server, &asked).await;
     assert!(cut.metadata.truncation && cut.answers.is_empty());
     let mut stream = TcpStream::connect(server).await.unwrap();
@@ -128,13 +170,13 @@ async fn what_is_cut_over_udp_is_whole_over_tcp() {
 
 #[tokio::test]
 async fn many_clients_over_both_families_get_each_their_own_answer() {
-    let zone = Zone::new(["clusterset.local"], Some(&crate::fixture::view()), 1, 5).unwrap();
+    let zone = Zone::new(["clusterset.local"], Some(&fixture::view()), 1, 5).unwrap();
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     let shared = Shared::new(Arc::new(ArcSwap::from_pointee(zone)), metrics, 0);
     let server = Server::bind("[::]:0".parse().unwrap(), 2).unwrap();
     let port = server.address().unwrap().port();
     tokio::spawn(server.run(shared));
-    let mut asked = crate::fixture::query("cart.shop.svc.clusterset.local.", RecordType::A, None);
+    let mut asked = fixture::query("cart.shop.svc.clusterset.local.", RecordType::A, None);
     let mut clients = Vec::new();
     for id in 0u16..64 {
         let any = if id % 2 == 0 { "127.0.0.1:0" } else { "[::1]:0" };
@@ -158,7 +200,7 @@ async fn many_clients_over_both_families_get_each_their_own_answer() {
 async fn beyond_its_rate_a_client_is_sent_to_tcp() {
     let server = start_with(1);
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let asked = crate::fixture::query("cart.shop.svc.clusterset.local.", RecordType::A, None);
+    let asked = fixture::query("cart.shop.svc.clusterset.local.", RecordType::A, None);
     for _ in 0..200 {
         client.send_to(&asked, server).await.unwrap();
     }

@@ -46,7 +46,7 @@ impl Store {
         let hashed = batch
             .changes()
             .map(|(name, content)| (self.hasher.hash_one(name), name, content));
-        let mut changes: Vec<(u64, &[u8], Option<&[u8]>)> = hashed.collect();
+        let mut changes: Vec<_> = hashed.collect();
         changes.sort_by_key(|(hash, ..)| *hash);
         let place = place_among(self.buckets.len());
         for changes in changes.chunk_by(|one, other| place(one.0) == place(other.0)) {
@@ -118,7 +118,7 @@ impl Store {
 
 /// Which of so many buckets a hash is in.
 fn place_among(buckets: usize) -> impl Fn(u64) -> usize {
-    move |hash| (u128::from(hash) * buckets as u128 >> u64::BITS) as usize
+    move |hash| ((u128::from(hash) * buckets as u128) >> u64::BITS) as usize
 }
 
 /// The bits that do not say which bucket it is, unless there are billions.
@@ -278,7 +278,7 @@ mod tests {
         put(&mut batch, 7, 2);
         let mut told = Vec::new();
         store.make(&batch, |old, new| {
-            told.push((old.map(<[u8]>::to_vec), new.map(<[u8]>::to_vec)))
+            told.push((old.map(<[u8]>::to_vec), new.map(<[u8]>::to_vec)));
         });
         assert_eq!(told, [(Some(vec![1]), Some(vec![2]))]);
         let both = store.buckets.iter().zip(&before.buckets);

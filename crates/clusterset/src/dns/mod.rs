@@ -1,7 +1,7 @@
 //! Which records every name of the clusterset zone has.
 //!
 //! [`zone_view`] turns a snapshot into a [`ZoneView`]: a table from name to [`Records`] that needs no thought to answer from.
-//! [`changes`] says what to do to the zone of one snapshot so that it is that of another. Names are relative to the zone and lower
+//! [`changes()`] says what to do to the zone of one snapshot so that it is that of another. Names are relative to the zone and lower
 //! case, so `cart.shop.svc` stands for `cart.shop.svc.clusterset.local`.
 //!
 //! | name | addresses |

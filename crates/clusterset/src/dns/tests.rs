@@ -195,7 +195,7 @@ fn import(snapshot: &mut Snapshot, ips: &[&str], ports: Vec<ExportedPort>) {
 
 pub(super) fn import_of(snapshot: &mut Snapshot, key: ServiceKey, ips: &[&str], ports: Vec<ExportedPort>) {
     let import = ImportedService {
-        key: key.clone(),
+        key,
         kind: ImportKind::ClusterSetIP,
         ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         ports,

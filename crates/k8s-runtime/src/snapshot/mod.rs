@@ -1,6 +1,7 @@
 //! The latest whole [`model::Snapshot`], from watches and from disk.
 
 mod assemble;
+mod conversions;
 mod metrics;
 mod saved;
 mod sources;

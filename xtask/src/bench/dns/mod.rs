@@ -8,14 +8,18 @@
 //! from which the latencies are. CPU is of the server's processes under the first load, divided by what it answered.
 
 mod load;
+mod restless;
 mod server;
 mod zone;
+
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
 
 use super::dataplane::ground::Ground;
 
+use self::restless::Restless;
 use self::server::{Kind, Server};
 use self::zone::Material;
 use crate::report::Report;
@@ -41,6 +45,9 @@ pub(super) struct Dns {
     /// Services in the large zone, which only ours answers for
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
     large: u32,
+    /// Records that change a second while ours is asked, beside a turn in which none does
+    #[arg(long, default_value_t = 1000)]
+    changes: u32,
     /// Servers, of ours, nsd, knot and bind
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Ours, Kind::Nsd, Kind::Knot, Kind::Bind])]
     servers: Vec<Kind>,
@@ -57,6 +64,9 @@ impl Dns {
             "--release",
             "-p",
             "lighthouse-dns",
+            "--bins",
+            "--example",
+            "restless",
         ]))?;
         let folder = tempfile::tempdir().context("cannot make a folder for the zones")?;
         let small = Material::write(&folder.path().join("small"), self.services)?;
@@ -80,12 +90,15 @@ impl Dns {
             }
             if servers.contains(&Kind::Ours) {
                 self.turn(&mut report, &ground, Kind::Ours, &large, "ours_100k")?;
+                self.watching(&mut report, &ground, &small, 0, "ours_still")?;
+                self.watching(&mut report, &ground, &small, self.changes, "ours_changing")?;
             }
         }
         for peer in ["nsd", "knot", "bind"] {
             report.ratio(&format!("qps_vs_{peer}"), "ours.qps", &format!("{peer}.qps"));
         }
         report.ratio("qps_100k_services_vs_1k", "ours_100k.qps", "ours.qps");
+        report.ratio("qps_changing_vs_still", "ours_changing.qps", "ours_still.qps");
         // What a busy machine distorts least.
         report.ratio("cpu_vs_nsd", "ours.cpu_us_per_query", "nsd.cpu_us_per_query");
         report.ratio("p99_vs_nsd", "ours.p99_us", "nsd.p99_us");
@@ -93,6 +106,7 @@ impl Dns {
         report.aim_below("ours.cpu_us_per_query", 3.0);
         report.aim_below("p99_vs_nsd", 1.25);
         report.aim_above("qps_100k_services_vs_1k", 0.8);
+        report.aim_above("qps_changing_vs_still", 0.95);
         report.ok = true;
         Ok(report)
     }
@@ -115,6 +129,27 @@ impl Dns {
         let latencies = load::at_a_steady_rate(ground, &material.queries, self.seconds)?;
         report.figure(&format!("{name}.p50_us"), "µs", &[latencies.p50]);
         report.figure(&format!("{name}.p99_us"), "µs", &[latencies.p99]);
+        report.figure(&format!("{name}.rss_mb"), "MB", &[server.rss_mb()?]);
+        Ok(())
+    }
+
+    /// Ours as it is in a cluster: from an API server, where so many records change a second.
+    fn watching(
+        &self,
+        report: &mut Report,
+        ground: &Ground,
+        material: &Material,
+        changes: u32,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        let folder = tempfile::tempdir().context("cannot make a folder for a cluster")?;
+        let cluster = Restless::start(ground, folder.path(), self.services, changes)?;
+        let server = Server::watching(&cluster.kubeconfig, ground, material, folder.path())?;
+        let (before, began) = (cluster.changed()?, Instant::now());
+        let full = load::as_fast_as_it_goes(ground, &material.queries, self.seconds, self.offered)?;
+        let changed = (cluster.changed()? - before) / began.elapsed().as_secs_f64();
+        report.figure(&format!("{name}.qps"), "1/s", &[full.per_second]);
+        report.figure(&format!("{name}.changes_per_s"), "1/s", &[changed]);
         report.figure(&format!("{name}.rss_mb"), "MB", &[server.rss_mb()?]);
         Ok(())
     }

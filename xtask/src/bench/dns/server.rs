@@ -55,8 +55,14 @@ impl Kind {
         self.program().exists()
     }
 
-    /// The command that serves the zone in the foreground, with one worker.
-    fn command(self, ground: &Ground, material: &Material, folder: &Path) -> anyhow::Result<Command> {
+    /// The command that serves the zone in the foreground, with one worker; ours from the cluster of a kubeconfig, if that is given.
+    fn command(
+        self,
+        ground: &Ground,
+        material: &Material,
+        kubeconfig: Option<&Path>,
+        folder: &Path,
+    ) -> anyhow::Result<Command> {
         let config = folder.join("server.conf");
         let (dir, zone) = (folder.display(), material.zone.display());
         let text = match self {
@@ -82,19 +88,16 @@ impl Kind {
         let mut command = ground.command(Place::East, "taskset", &["-c", "0"]);
         command.arg(self.program());
         match self {
-            Self::Ours => command
-                .args([
-                    "--udp-threads",
-                    "1",
-                    "--rate-limit",
-                    "0",
-                    "--admin",
-                    "127.0.0.1:0",
-                    "--listen",
-                ])
-                .arg(format!("{ADDRESS}:{PORT}"))
-                .arg("--snapshot")
-                .arg(&material.snapshot),
+            Self::Ours => {
+                command
+                    .args("--udp-threads 1 --rate-limit 0 --admin 127.0.0.1:0 --state-dir".split(' '))
+                    .arg(folder)
+                    .arg(format!("--listen={ADDRESS}:{PORT}"));
+                match kubeconfig {
+                    Some(kubeconfig) => command.arg("--kubeconfig").arg(kubeconfig),
+                    None => command.arg("--snapshot").arg(&material.snapshot),
+                }
+            }
             Self::Nsd => command.arg("-d").arg("-c").arg(&config),
             Self::Knot => command.arg("-c").arg(&config),
             Self::Bind => command.args(["-f", "-n", "1", "-U", "1", "-c"]).arg(&config),
@@ -138,9 +141,23 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(kind: Kind, ground: &Ground, material: &Material, folder: &Path) -> anyhow::Result<Self> {
+        Self::run(kind, ground, kind.command(ground, material, None, folder)?, folder)
+    }
+
+    /// Ours, for the cluster of a kubeconfig that has the services of `material`.
+    pub(super) fn watching(
+        kubeconfig: &Path,
+        ground: &Ground,
+        material: &Material,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let command = Kind::Ours.command(ground, material, Some(kubeconfig), folder)?;
+        Self::run(Kind::Ours, ground, command, folder)
+    }
+
+    fn run(kind: Kind, ground: &Ground, mut command: Command, folder: &Path) -> anyhow::Result<Self> {
         let log = folder.join("log");
         let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = kind.command(ground, material, folder)?;
         let process = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
