@@ -1,5 +1,7 @@
 //! What objects are: an object that did not change is not converted again.
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_api::ConvertError;
@@ -9,12 +11,10 @@ use model::{ByKey, Keyed};
 use crate::watched::{ObjectKey, Watched};
 
 /// Objects of one kind, each with what became of it.
-pub(super) struct Conversions<K, T>(Vec<Conversion<K, T>>);
-
-struct Conversion<K, T> {
-    key: ObjectKey,
-    object: Arc<K>,
-    result: Result<T, ConvertError>,
+pub(super) struct Conversions<K, T> {
+    /// Nothing became of those that are malformed.
+    known: BTreeMap<ObjectKey, (Arc<K>, Option<T>)>,
+    malformed: BTreeMap<ObjectKey, ConvertError>,
 }
 
 impl<K: Resource<DynamicType = ()>, T: Clone> Conversions<K, T> {
@@ -26,7 +26,7 @@ impl<K: Resource<DynamicType = ()>, T: Clone> Conversions<K, T> {
         convert: impl Fn(&K) -> Result<T, ConvertError>,
     ) -> impl Iterator<Item = T> {
         self.follow(watched, malformed, convert, |_| (), |_| ());
-        self.0.iter().filter_map(|known| known.result.as_ref().ok().cloned())
+        self.known.values().filter_map(|(_, result)| result.clone())
     }
 
     /// Takes the objects in, and tells what is gone and what has come.
@@ -38,40 +38,61 @@ impl<K: Resource<DynamicType = ()>, T: Clone> Conversions<K, T> {
         mut gone: impl FnMut(T),
         mut come: impl FnMut(&T),
     ) {
-        // Both are in the order of the keys.
-        let mut before = std::mem::take(&mut self.0).into_iter().peekable();
-        let mut forget = |known: Conversion<K, T>| known.result.into_iter().for_each(&mut gone);
-        let conversions = watched.objects.iter().map(|(key, object)| {
-            let mut same = before.next_if(|known| Arc::ptr_eq(&known.object, object));
-            if same.is_none() {
-                std::iter::from_fn(|| before.next_if(|known| known.key < *key)).for_each(&mut forget);
-                same = before.next_if(|known| Arc::ptr_eq(&known.object, object));
+        for key in self.changed(watched) {
+            self.malformed.remove(&key);
+            if let Some((_, Some(before))) = self.known.remove(&key) {
+                gone(before);
             }
-            same.unwrap_or_else(|| {
-                let result = convert(object);
+            if let Some(object) = watched.objects.get(&key) {
+                let result = match convert(object) {
+                    Ok(result) => Some(result),
+                    Err(error) => {
+                        self.malformed.insert(key.clone(), error);
+                        None
+                    }
+                };
                 result.iter().for_each(&mut come);
-                Conversion {
-                    key: key.clone(),
-                    object: Arc::clone(object),
-                    result,
-                }
-            })
-        });
-        self.0 = conversions.collect();
-        before.for_each(forget);
+                self.known.insert(key, (Arc::clone(object), result));
+            }
+        }
         malformed.extend(watched.malformed.iter().map(|(key, why)| ConvertError {
             kind: kind_name::<K>(),
             name: key.to_string(),
             field: "object".to_owned(),
             why: why.clone(),
         }));
-        malformed.extend(self.0.iter().filter_map(|known| known.result.as_ref().err().cloned()));
+        malformed.extend(self.malformed.values().cloned());
+    }
+
+    /// Where there is another object now, or none, or one at last.
+    fn changed(&self, watched: &Watched<K>) -> Vec<ObjectKey> {
+        let mut changed = Vec::new();
+        let (mut before, mut after) = (self.known.iter().peekable(), watched.objects.iter().peekable());
+        loop {
+            let order = match (before.peek(), after.peek()) {
+                (Some((_, (known, _))), Some((_, object))) if Arc::ptr_eq(known, object) => {
+                    before.next();
+                    after.next();
+                    continue;
+                }
+                (Some((known, _)), Some((key, _))) => known.cmp(key),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return changed,
+            };
+            let object = after.next_if(|_| order.is_ge()).map(|(key, _)| key);
+            let known = before.next_if(|_| order.is_le()).map(|(key, _)| key);
+            changed.extend(known.or(object).cloned());
+        }
     }
 }
 
 impl<K, T> Default for Conversions<K, T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self {
+            known: BTreeMap::new(),
+            malformed: BTreeMap::new(),
+        }
     }
 }
 
@@ -121,7 +142,6 @@ pub(super) fn kind_name<K: Resource<DynamicType = ()>>() -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::collections::BTreeMap;
 
     use k8s_openapi::api::core::v1::Namespace;
     use kube::ResourceExt;
@@ -187,7 +207,7 @@ mod tests {
             &self.0[self.0.len() - 1..]
         }
 
-        fn compare(&self, key: &str) -> std::cmp::Ordering {
+        fn compare(&self, key: &str) -> Ordering {
             self.key().cmp(key)
         }
     }
