@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hostnet::Via;
 use nix::sys::socket::{getsockopt, sockopt::TcpMaxSeg};
@@ -105,7 +105,16 @@ impl World {
     /// A receiver on `far`.
     fn listen(&self, address: &str) -> UdpSocket {
         let address = address.parse::<IpAddr>().unwrap();
-        let socket = self.far.within(|| UdpSocket::bind((address, PORT)).unwrap());
+        let deadline = Instant::now() + DEADLINE;
+        // One of before may still be held, by a process that another test is about to start, which inherits all sockets until then.
+        let socket = loop {
+            match self.far.within(|| UdpSocket::bind((address, PORT))) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                bound => break bound.unwrap(),
+            }
+        };
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket
     }

@@ -12,8 +12,10 @@ use crate::bed::{Bed, DEADLINE, PORT, Side, must_skip, plan, wait_until};
 
 /// Sends `bytes` from one side to the other over TCP and returns what arrived and from where.
 pub(crate) fn transfer(from: &Side, to: &Side, family: usize, bytes: &[u8]) -> (Vec<u8>, SocketAddr) {
-    let target = SocketAddr::new(to.pods[family], 8080);
-    let listener = to.namespace.run(|| TcpListener::bind(target).unwrap());
+    // Any port: a fixed one may still be held, by a process that another test is about to start, which inherits all sockets until then.
+    let any = SocketAddr::new(to.pods[family], 0);
+    let listener = to.namespace.run(|| TcpListener::bind(any).unwrap());
+    let target = listener.local_addr().unwrap();
     let stream = from
         .namespace
         .run(|| TcpStream::connect_timeout(&target, DEADLINE).unwrap());
