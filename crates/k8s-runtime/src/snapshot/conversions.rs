@@ -132,7 +132,7 @@ impl<K, T> Default for Collected<K, T> {
     }
 }
 
-pub(super) fn kind_name<K: Resource<DynamicType = ()>>() -> &'static str {
+fn kind_name<K: Resource<DynamicType = ()>>() -> &'static str {
     match K::kind(&()) {
         std::borrow::Cow::Borrowed(name) => name,
         std::borrow::Cow::Owned(_) => "object",
