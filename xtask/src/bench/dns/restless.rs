@@ -35,9 +35,12 @@ impl Restless {
             .stderr(output);
         let process = Running::new(&mut command)?;
         let deadline = Instant::now() + PATIENCE;
-        while !kubeconfig.exists() {
-            let said = || fs::read_to_string(&log).unwrap_or_default();
-            ensure!(Instant::now() < deadline, "restless does not serve: {}", said());
+        loop {
+            let said = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+            if said.contains("serving on") {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "restless does not serve: {said}");
             thread::sleep(Duration::from_millis(50));
         }
         Ok(Self {
