@@ -10,7 +10,7 @@ use clusterset::dns::{ClusterNames, changes};
 use daemon::{Admin, Readiness, Registry};
 use k8s_runtime::{ClientOptions, Freshness, SnapshotOptions, View};
 use model::{PrefixSet, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::access::Access;
 use crate::config::Config;
@@ -61,21 +61,39 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .copied()
         .collect();
     let outside = shared.clone().only_for(Access::Only(allowed));
-    let views = match &config.snapshot {
-        Some(file) => {
-            swap.take(Arc::new(saved_snapshot(file)?)).await;
-            swap.note(&Freshness::Stale(format!("it is the one in {}", file.display())));
-            None
-        }
-        None => Some(watch_views(&config, &registry).await?),
-    };
+    if let Some(file) = &config.snapshot {
+        swap.take(&saved_snapshot(file)?);
+        swap.note(&Freshness::Stale(format!("it is the one in {}", file.display())));
+    }
     tokio::select! {
         result = serve_outside(external, outside) => result.context("cannot start a thread for DNS over UDP")?,
         result = server.run(shared) => result.context("cannot start a thread for DNS over UDP")?,
-        () = swap.follow(views) => {}
+        result = follow(config, registry, swap) => result?,
         () = daemon::shutdown() => {}
     }
     Ok(())
+}
+
+/// Swaps in what changes, unless there is a snapshot once and for all: on a thread of its own, because there may be thousands of
+/// changes, and a large zone takes a while to build, while queries over TCP are answered.
+async fn follow(config: Config, registry: Registry, mut swap: Swap) -> anyhow::Result<()> {
+    if config.snapshot.is_some() {
+        return std::future::pending().await;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start what follows the clusterset")?;
+    let (sender, ended) = oneshot::channel();
+    let work = move || {
+        let followed = runtime.block_on(async {
+            swap.follow(watch_views(&config, &registry).await?).await;
+            Ok(())
+        });
+        // There is nobody to tell when the program ends.
+        let _ = sender.send(followed);
+    };
+    let started = std::thread::Builder::new().name("dns-follow".to_owned()).spawn(work);
+    started.context("cannot start a thread that follows the clusterset")?;
+    ended.await.context("the thread that follows the clusterset ended")?
 }
 
 fn forwarder(config: &Config, swap: &Swap) -> anyhow::Result<Option<Arc<Forwarder>>> {
@@ -116,7 +134,7 @@ async fn watch_views(config: &Config, registry: &Registry) -> anyhow::Result<wat
     Ok(views)
 }
 
-fn saved_snapshot(file: &Path) -> anyhow::Result<Snapshot> {
+fn saved_snapshot(file: &Path) -> anyhow::Result<Arc<Snapshot>> {
     let text = std::fs::read(file).with_context(|| format!("cannot read the snapshot {}", file.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("{} is not a snapshot as an agent saves it", file.display()))
 }
@@ -134,16 +152,13 @@ struct Swap {
 }
 
 impl Swap {
-    /// Ends with the views, and never where there are none to come.
-    async fn follow(&mut self, views: Option<watch::Receiver<Arc<View>>>) {
-        let Some(mut views) = views else {
-            return std::future::pending().await;
-        };
+    /// Ends with the views.
+    async fn follow(&mut self, mut views: watch::Receiver<Arc<View>>) {
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             let started = Instant::now();
             if let Some(snapshot) = &view.snapshot {
-                self.take(Arc::clone(snapshot)).await;
+                self.take(snapshot);
             }
             self.note(&view.freshness);
             drop(view);
@@ -155,13 +170,11 @@ impl Swap {
         }
     }
 
-    /// A large zone takes a while to build: beside everything else, so that queries over TCP are answered meanwhile.
-    async fn take(&mut self, snapshot: Arc<Snapshot>) {
-        let (zone, cluster_names) = (self.zone.load_full(), self.cluster_names);
-        let before = self.taken.replace(Arc::clone(&snapshot));
+    fn take(&mut self, snapshot: &Arc<Snapshot>) {
+        let before = self.taken.replace(Arc::clone(snapshot));
         let before = before.unwrap_or_else(|| Snapshot::empty(snapshot.cluster.clone()).into());
-        let building = tokio::task::spawn_blocking(move || zone.succeed(changes(&before, &snapshot, cluster_names)));
-        if let Some(zone) = building.await.expect("building a zone does not fail") {
+        let zone = self.zone.load_full();
+        if let Some(zone) = zone.succeed(changes(&before, snapshot, self.cluster_names)) {
             self.metrics
                 .names
                 .set(i64::try_from(zone.name_count()).unwrap_or(i64::MAX));
