@@ -20,6 +20,7 @@ use crate::deep::DeepResponder;
 use crate::facts::node_facts;
 use crate::hops::Hops;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::reconcile::Reconciler;
 use crate::report::Report;
 use crate::status::StatusWriter;
@@ -125,7 +126,7 @@ impl Agent {
     /// Rounds until the process ends.
     async fn follow(mut self, mut views: watch::Receiver<Arc<View>>) {
         let mut ways = self.hops.ways();
-        let mut rested = Instant::now();
+        let mut pace = Pace::new(Instant::now());
         let mut is_of_view = true;
         loop {
             let view = Arc::clone(&views.borrow_and_update());
@@ -149,15 +150,14 @@ impl Agent {
                     retry = Duration::ZERO;
                 }
             }
-            let (done, rest) = (Instant::now(), started.elapsed() * REST);
+            let done = Instant::now();
             if is_of_view {
-                // A burst of exports is not worth a round for each: they would be most of what the node does.
-                rested = done + rest.min(LONGEST_REST);
+                pace.worked(started, done);
             }
             is_of_view = false;
             let view_changes = async {
                 let changed = views.changed().await;
-                tokio::time::sleep_until(rested).await;
+                tokio::time::sleep_until(pace.rested()).await;
                 changed
             };
             let kernel = async {
@@ -166,7 +166,7 @@ impl Agent {
                     None => std::future::pending().await,
                 }
                 // Mostly it tells what the round itself has written.
-                tokio::time::sleep_until(done + rest.min(LONGEST_ECHO)).await;
+                tokio::time::sleep_until(done + ((done - started) * ECHO).min(LONGEST_ECHO)).await;
             };
             tokio::select! {
                 changed = view_changes => {
@@ -295,12 +295,9 @@ impl Agent {
 const RESYNC: Duration = Duration::from_secs(30);
 /// How long the first answers of the gateways are waited for.
 const FIRST_PROBES: Duration = Duration::from_secs(1);
-/// After a round for a new view no other is made for so many times as long as it took, but for what the hops find and what changed in
-/// the kernel.
-const REST: u32 = 9;
-/// As kube-proxy's `minSyncPeriod`.
-const LONGEST_REST: Duration = Duration::from_secs(1);
-/// Where the kernel has changed, too, but what others did to it is not left for longer.
+/// After a round, the kernel's word is left for so many times as long as it took.
+const ECHO: u32 = 9;
+/// What others did to the kernel is not left for longer.
 const LONGEST_ECHO: Duration = Duration::from_millis(200);
 /// Another try after something failed.
 const RETRY: Duration = Duration::from_secs(1);

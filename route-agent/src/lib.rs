@@ -24,6 +24,7 @@ mod deep;
 mod facts;
 mod hops;
 mod metrics;
+mod pace;
 mod reconcile;
 mod report;
 mod status;
