@@ -3,8 +3,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// When the next round for a view may begin: a burst of exports is not worth a round for each, which would be most of what the node
-/// does. A round that comes alone is not waited after, however slow a busy node made it, so that an endpoint that goes is gone
-/// at once: the rest that it calls for is owed for a while.
+/// does. Half a second of the rest that rounds call for may be owed, so that an endpoint that goes is gone at once: a round that comes
+/// alone is not waited after when it took 55 ms at most, and less than before when it took up to 165.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// When nothing is owed any more.
